@@ -1,0 +1,107 @@
+"""Every error that zoo raises on purpose.
+
+Each class also derives from the builtin that fits, so library users can catch either, and carries the exit code that the command line
+returns for it. Messages say what was got, what was expected, where, and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class ZooError(Exception):
+    """Base of every error that zoo raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(ZooError, ValueError):
+    """An argument or option has a value that it cannot have."""
+
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    """A configuration file or ``ZOO_*`` variable holds an unknown key or a bad value."""
+
+
+class UnknownNameError(ZooError, KeyError):
+    """A name is in no registry, or is claimed by several plugins."""
+
+    exit_code = 2
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, remedy: str = "") -> None:
+        self.kind, self.name = kind, name
+        near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
+        self.message = f"unknown {kind} {name!r}{hint}{' ' + remedy if remedy else ''}"
+        super().__init__(self.message)
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message
+        return self.message
+
+
+class PipelineError(UsageError):
+    """Steps cannot stand in this order, or have the wrong parameters."""
+
+
+class InputShapeError(UsageError):
+    """A tensor does not have the shape that a model was built for."""
+
+
+class DataError(ZooError, ValueError):
+    """Data are missing, corrupt, or do not follow a rule that the message names."""
+
+    exit_code = 3
+
+
+class FrameError(DataError):
+    """A file or HDU was refused.
+
+    Attributes:
+        path: the file, or ``None`` for data in memory.
+        hdu: index of the HDU, or ``None`` when the whole file is refused.
+        code: a stable, lower-case word with hyphens, such as ``not-fits`` or ``truncated``; scripts may test it.
+        got, expected: the two facts that disagree.
+    """
+
+    def __init__(self, code: str, *, path: Path | str | None, got: str, expected: str, hdu: int | None = None, remedy: str = "") -> None:
+        self.code, self.path, self.hdu, self.got, self.expected = code, None if path is None else Path(path), hdu, got, expected
+        where = "<memory>" if path is None else str(path)
+        place = where if hdu is None else f"{where}: HDU {hdu}"
+        self.remedy = remedy
+        super().__init__(f"{place}: {code}: got {got}, expected {expected}{'; ' + remedy if remedy else ''}")
+
+
+class StorageError(ZooError, OSError):
+    """A file could not be written whole, or does not hold what its recorded hash says."""
+
+    exit_code = 3
+
+
+class MemoryLimitError(ZooError, MemoryError):
+    """The work does not fit in memory."""
+
+    exit_code = 4
+
+
+class CheckFailedError(ZooError, RuntimeError):
+    """A check that the user asked for did not hold."""
+
+    exit_code = 5
+
+
+class PluginError(ZooError, ImportError):
+    """A plugin could not be loaded, or a run needs one that is absent."""
+
+    exit_code = 6
+
+
+class InterruptedRunError(ZooError, RuntimeError):
+    """A signal ended the work after it was saved; ``exit_code`` is 128 + the signal's number."""
+
+    def __init__(self, message: str, *, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
