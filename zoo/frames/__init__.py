@@ -1,0 +1,24 @@
+"""Frames: FITS files, Hubble exposures and arrays, read without copying their pixels."""
+
+from zoo.frames.fits import list_hdus, read_frame, read_frames, read_info
+from zoo.frames.frame import Frame, FrameInfo
+from zoo.frames.hst import Amplifier, Layout, Window, acs_hrc, acs_wfc, layout_of, wfc3_uvis
+from zoo.ops.raw import Encoding, Region
+
+__all__ = [
+    "Amplifier",
+    "Encoding",
+    "Frame",
+    "FrameInfo",
+    "Layout",
+    "Region",
+    "Window",
+    "acs_hrc",
+    "acs_wfc",
+    "layout_of",
+    "list_hdus",
+    "read_frame",
+    "read_frames",
+    "read_info",
+    "wfc3_uvis",
+]
