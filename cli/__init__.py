@@ -1,0 +1,154 @@
+"""The ``zoo`` command line: one file per command, imported when that command runs.
+
+This module imports neither torch, numpy, astropy nor rich, so that ``zoo --help`` and shell completion answer at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+
+import zoo
+from zoo.errors import InterruptedRunError, PluginError, ZooError
+from zoo.registry import configure, get_registry, loaded_registry
+
+COMMANDS = {
+    "train": ("zoo.cli.train:train", "Train a model and write a run directory."),
+    "evaluate": ("zoo.cli.evaluate:evaluate", "Measure a run on labelled frames, with intervals by target."),
+    "predict": ("zoo.cli.predict:predict", "Classify files: one row per frame, bad files reported."),
+    "data": ("zoo.cli.data:data", "List, show, simulate and split data sets."),
+    "models": ("zoo.cli.models:models", "List and show architectures."),
+    "steps": ("zoo.cli.steps:steps", "List and show preprocessing steps."),
+    "plugins": ("zoo.cli.plugins:plugins", "List plugins, what they register, and what failed."),
+    "doctor": ("zoo.cli.doctor:doctor", "Report kernels, devices, versions and plugin failures, with remedies."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group that knows the help of its commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *(name for name in _plugin_commands() if name not in COMMANDS)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            module_name, _, attribute = COMMANDS[cmd_name][0].partition(":")
+            return getattr(importlib.import_module(module_name), attribute)  # type: ignore[no-any-return]
+        entry = _plugin_commands().get(cmd_name)
+        if entry is None:
+            return None
+        loaded = entry.load()
+        if not isinstance(loaded, click.Command):
+            raise PluginError(f"command {cmd_name!r} of plugin {entry.owner!r} is {type(loaded).__name__}, expected a click.Command")
+        return loaded
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if near and "Did you mean" not in error.message:
+                error.message += f" Did you mean {near[0]!r}?"
+            raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
+        plugins = {name: entry for name, entry in _plugin_commands().items() if name not in COMMANDS}
+        if plugins:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl([(name, f"{entry.metadata['help']} ({entry.owner})") for name, entry in plugins.items()])
+
+
+def _plugin_commands() -> dict[str, Any]:
+    registry = get_registry()
+    return {registry.public_name(entry): entry for entry in registry.entries("commands")}
+
+
+def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"zoo {zoo.__version__}")
+        ctx.exit()
+
+
+def _configure_plugins(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Runs for ``--plugin`` and for ``--safe``, both eager, so that ``--help`` already lists the commands of a plugin file."""
+    switches = ctx.ensure_object(dict)
+    switches[parameter.name] = value
+    configure(files=[Path(path) for path in switches.get("plugin_files", ())], safe=switches.get("safe", False))
+    return value
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.option(
+    "--plugin",
+    "plugin_files",
+    multiple=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_configure_plugins,
+    metavar="FILE",
+    help="Load one Python file as a plugin; may be repeated.",
+)
+@click.option("--safe", is_flag=True, is_eager=True, expose_value=False, callback=_configure_plugins, help="Load no third-party plugins.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version.")
+def cli() -> None:
+    """Classify high-resolution Hubble and CSST frames as galaxy or NSC (nebula / star cluster).
+
+    \b
+      zoo train --model hrcn              train on the embedded simulated sky
+      zoo evaluate runs/latest            measure it on targets never trained on
+      zoo predict runs/latest *.fits      classify files
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 2 usage, 3 data, 4 memory, 5 a check failed, 6 plugin, 130/143 interrupted, 1 unexpected."""
+    words = sys.argv[1:] if arguments is None else arguments
+    code = _run(words)
+    _report_plugin_failures(words)
+    sys.exit(code)
+
+
+def _run(words: list[str]) -> int:
+    debug = "--debug" in words
+    try:
+        code = cli.main(args=words, prog_name="zoo", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.Abort:
+        click.echo("zoo: interrupted", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except ZooError as error:
+        if debug:
+            traceback.print_exc()
+        click.echo(f"zoo: {'stopped' if isinstance(error, InterruptedRunError) else 'error'}: {error}", err=True)
+        return error.exit_code
+    except BrokenPipeError:  # the reader of stdout went away, as in `zoo ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        click.echo(f"zoo: unexpected {type(error).__name__}: {error}; 'zoo --debug ...' shows where", err=True)
+        return 1
+
+
+def _report_plugin_failures(words: list[str]) -> None:
+    """One line a failure, except where the command just showed them."""
+    registry = loaded_registry()
+    if registry is None or {"plugins", "doctor"} & set(words):
+        return
+    for failure in registry.failures:
+        click.echo(f"zoo: plugin {failure.plugin!r}: {failure.cause} (see 'zoo plugins')", err=True)

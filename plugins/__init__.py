@@ -1,0 +1,143 @@
+"""The catalogue of what ships with zoo, registered exactly as a third party would: names, references, options; no code runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import zoo
+
+zoo_api = 1
+
+PAPER = "https://arxiv.org/abs/2312.04948"
+LICENCE = "BSD-3-Clause"
+
+
+@zoo.hookimpl
+def register_models(register: Callable[..., None]) -> None:
+    register(
+        "hrcn",
+        "zoo.plugins.hrcn:build",
+        input_shape=(1, 2048, 4096),
+        summary="HR-CelestialNet: 11 convolutions on full 2048x4096 frames",
+        reference=PAPER,
+        licence=LICENCE,
+        options={
+            "padding": zoo.Option(
+                str,
+                "valid",
+                "valid: the published layout, frames of 1834-2089 x 3882-4137 pixels; same: frames of any size",
+                choices=("valid", "same"),
+            )
+        },
+    )
+
+
+@zoo.hookimpl
+def register_steps(register: Callable[..., None]) -> None:
+    register(
+        "overscan",
+        "zoo.plugins.overscan:Overscan",
+        scope="frame",
+        summary="raw HST chips: trim to the science area, subtract the bias of each amplifier, apply the gain; other products pass",
+        licence=LICENCE,
+    )
+    register(
+        "resize",
+        "zoo.plugins.geometry:Resize",
+        scope="frame",
+        summary="block mean by a factor, or by the smallest factor that brings the frame inside height x width",
+        licence=LICENCE,
+        options={
+            "height": zoo.Option(int, 0, "pixels; 0 with factor"),
+            "width": zoo.Option(int, 0, "pixels; 0 with factor"),
+            "factor": zoo.Option(int, 0, "pixels a block side; 0 with height and width"),
+        },
+    )
+    size = {"height": zoo.Option(int, 2048, "pixels"), "width": zoo.Option(int, 4096, "pixels")}
+    register(
+        "pad",
+        "zoo.plugins.geometry:Pad",
+        scope="frame",
+        summary="centre the frame in height x width, with the sky median around it",
+        licence=LICENCE,
+        options=size,
+    )
+    register(
+        "crop",
+        "zoo.plugins.geometry:Crop",
+        scope="frame",
+        summary="keep the central height x width",
+        licence=LICENCE,
+        options=size,
+    )
+    register(
+        "normalize",
+        "zoo.plugins.photometry:Normalize",
+        scope="frame",
+        summary="limits, stretch and clip to [0, 1]; from raw bytes in one pass over memory",
+        reference="https://docs.astropy.org/en/stable/visualization/normalization.html",
+        licence=LICENCE,
+        options={
+            "limits": zoo.Option(
+                str,
+                "percentile",
+                "rule for the black and the white level",
+                choices=("manual", "minmax", "percentile", "zscale", "sigma_clip", "median_mad"),
+            ),
+            "lower": zoo.Option(float, 1.0, "manual: black level; percentile: per cent; sigma_clip, median_mad: deviations below"),
+            "upper": zoo.Option(float, 99.0, "manual: white level; percentile: per cent; sigma_clip, median_mad: deviations above"),
+            "contrast": zoo.Option(float, 0.25, "zscale: slope divisor"),
+            "sigma": zoo.Option(float, 3.0, "sigma_clip: clip beyond so many deviations"),
+            "maxiters": zoo.Option(int, 5, "sigma_clip: iterations"),
+            "stretch": zoo.Option(str, "asinh", "curve", choices=("linear", "sqrt", "log", "asinh", "sinh", "power")),
+            "a": zoo.Option(float, 0.0, "parameter of the stretch; 0 = astropy's default for it"),
+            "clip": zoo.Option(bool, True, "clip to [0, 1]"),
+        },
+    )
+    register(
+        "blur",
+        "zoo.plugins.photometry:Blur",
+        scope="frame",
+        summary="Gaussian blur in linear units",
+        licence=LICENCE,
+        options={
+            "sigma": zoo.Option(float, 1.0, "standard deviation, pixels"),
+            "mode": zoo.Option(str, "reflect", "border", choices=("reflect", "mirror", "nearest", "constant", "wrap")),
+            "truncate": zoo.Option(float, 4.0, "kernel radius, standard deviations"),
+        },
+    )
+    register(
+        "flip",
+        "zoo.plugins.augment:Flip",
+        scope="batch",
+        summary="training only: mirror left-right and up-down, each with probability 1/2",
+        licence=LICENCE,
+        options={"horizontal": zoo.Option(bool, True, "left-right"), "vertical": zoo.Option(bool, True, "up-down")},
+    )
+    register(
+        "rotate",
+        "zoo.plugins.augment:Rotate",
+        scope="batch",
+        summary="training only: turn by 180 degrees with probability 1/2",
+        licence=LICENCE,
+    )
+
+
+@zoo.hookimpl
+def register_datasets(register: Callable[..., None]) -> None:
+    for name, build, summary in (
+        ("simulated", "build", "simulated sky in the raw HST layout at 512x1024: galaxies and NSCs, split by target"),
+        ("simulated:full", "build_full", "the same sky at 2048x4096, each exposure rendered when it is first read"),
+        ("simulated:shifted", "build_shifted", "morphology, PSF, background and star density outside the training ranges; test frames only"),
+    ):
+        register(name, f"zoo.plugins.simulated.dataset:{build}", summary=summary, licence=LICENCE)
+
+
+@zoo.hookimpl
+def register_losses(register: Callable[..., None]) -> None:
+    register("cross_entropy", "zoo.plugins.losses:cross_entropy", summary="softmax cross-entropy, weighted by class", licence=LICENCE)
+
+
+@zoo.hookimpl
+def register_loggers(register: Callable[..., None]) -> None:
+    register("csv", "zoo.plugins.loggers:CsvLogger", summary="metrics.csv beside metrics.jsonl", licence=LICENCE)

@@ -1,0 +1,292 @@
+"""Names and what they build: loads plugins one by one, keeps their failures, looks names up.
+
+Built-ins travel the same road as third parties. A plugin that cannot be imported, raises in a hook, misspells a hook, asks for a newer
+contract, or repeats a name is rolled back as a whole (or, for a name that another plugin holds, in that name) and reported; everything
+else goes on working.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from zoo import hookspecs
+from zoo.entries import KINDS, Entry, Option, make_register
+from zoo.errors import PluginError, UnknownNameError, UsageError
+
+__all__ = ["BUILTIN", "KINDS", "Entry", "Failure", "Option", "Plugin", "Registry", "configure", "get_registry", "loaded_registry", "use_registry"]
+
+BUILTIN = ("zoo.plugins",)
+BUILTIN_OWNER = "zoo"
+ENTRY_POINT_GROUP = "zoo"
+
+_SINGULAR = {"models": "model", "steps": "step", "datasets": "data set", "losses": "loss", "loggers": "logger", "commands": "command"}
+_REMEDY = {"models": "Run 'zoo models list'.", "steps": "Run 'zoo steps list'.", "datasets": "Run 'zoo data list'."}
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin that was loaded: the distribution it came from, and how many names of each kind it registered."""
+
+    name: str
+    source: str
+    distribution: str = ""
+    version: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong with one plugin, in one line, and the exception behind it."""
+
+    plugin: str
+    source: str
+    cause: str
+    error: BaseException
+
+
+class Registry:
+    """The names that the loaded plugins registered.
+
+    Use :func:`get_registry` for the process-wide one; :meth:`from_plugins` builds one that holds just what it is given, for tests.
+    """
+
+    def __init__(self) -> None:
+        self.plugins: list[Plugin] = []
+        self.failures: list[Failure] = []
+        self._entries: dict[str, dict[tuple[str, str], Entry]] = {kind: {} for kind in KINDS}
+        self._manager = pluggy.PluginManager("zoo")
+        self._manager.add_hookspecs(hookspecs)
+
+    @classmethod
+    def from_plugins(cls, plugins: Sequence[object], *, builtin: bool = True) -> Registry:
+        """A registry of the built-ins (unless ``builtin`` is false) and the given modules or objects; no entry points are read."""
+        registry = cls()
+        if builtin:
+            registry.load_builtin()
+        for plugin in plugins:
+            name = getattr(plugin, "__name__", type(plugin).__name__)
+            registry.add(plugin, name=name, source=str(getattr(plugin, "__file__", "") or "object"))
+        return registry
+
+    @classmethod
+    def load(cls, *, entry_points: bool = True, only: Iterable[str] | None = None, files: Sequence[Path] = (), strict: bool = False) -> Registry:
+        """The built-ins, the installed third parties, and single files.
+
+        Args:
+            entry_points: whether the entry points of group ``zoo`` are loaded.
+            only: names of the entry points to load; ``None`` for all of them.
+            files: Python files loaded without packaging.
+            strict: raise the first failure instead of keeping it.
+        Raises: PluginError: a file in ``files`` does not exist, or any failure when ``strict``.
+        """
+        registry = cls()
+        registry.load_builtin()
+        if entry_points:
+            registry._load_entry_points(only)
+        for path in files:
+            registry._load_file(path)
+        if strict and registry.failures:
+            failure = registry.failures[0]
+            raise PluginError(f"plugin {failure.plugin!r} ({failure.source}): {failure.cause}") from failure.error
+        return registry
+
+    def load_builtin(self) -> None:
+        """Load what ships with zoo. A failure here is a defect of zoo and is raised."""
+        for module_name in BUILTIN:
+            self.add(importlib.import_module(module_name), name=BUILTIN_OWNER, source=module_name)
+        if self.failures:
+            raise self.failures[0].error
+
+    def _load_entry_points(self, only: Iterable[str] | None) -> None:
+        allowed = None if only is None else set(only)
+        found = sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda point: (point.name, point.value))
+        for point in found:
+            if allowed is not None and point.name not in allowed:
+                continue
+            distribution = point.dist
+            facts = (distribution.name, distribution.version) if distribution else ("", "")
+            try:
+                plugin = point.load()
+            except Exception as error:
+                self._fail(point.name, point.value, error)
+                continue
+            self.add(plugin, name=point.name, source=point.value, distribution=facts[0], version=facts[1])
+        for name in sorted((allowed or set()) - {point.name for point in found}):
+            self._fail(name, "ZOO_PLUGINS", PluginError(f"no installed plugin has this name; installed: {[p.name for p in found] or 'none'}"))
+
+    def _load_file(self, path: Path) -> None:
+        if not path.is_file():
+            raise PluginError(f"--plugin {path}: no such file; expected a Python file with functions marked @zoo.hookimpl")
+        # The hash keeps two files of one name apart, and workers that import it again find the same module.
+        module_name = f"zoo_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        if spec is None or spec.loader is None:
+            raise PluginError(f"--plugin {path}: not a Python source file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            self._fail(path.stem, str(path), error)
+            return
+        self.add(module, name=path.stem, source=str(path))
+
+    def add(self, plugin: object, *, name: str, source: str, distribution: str = "", version: str = "") -> None:
+        """Register one plugin: all of its hooks succeed, or none of its names stay. A failure is kept in ``failures``."""
+        staged: list[Entry] = []
+        try:
+            wanted = getattr(plugin, "zoo_api", hookspecs.API_VERSION)
+            if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
+                raise PluginError(f"zoo_api must be a positive integer, got {wanted!r}")
+            if wanted > hookspecs.API_VERSION:
+                raise PluginError(f"it asks for plugin API {wanted}, this zoo offers {hookspecs.API_VERSION}; upgrade celestial-zoo")
+            if self._manager.has_plugin(name):
+                raise PluginError(f"a plugin named {name!r} is already loaded")
+            self._manager.register(plugin, name=name)
+            self._manager.check_pending()
+            if not self._manager.get_hookcallers(plugin):
+                raise PluginError("it has no function marked @zoo.hookimpl; see zoo.hookspecs for the six hooks")
+            others = [p for p in self._manager.get_plugins() if p is not plugin]
+            for kind in KINDS:
+                caller = self._manager.subset_hook_caller(f"register_{kind}", others)
+                caller(register=make_register(kind, owner=name, distribution=distribution, version=version, stage=staged))
+            self._refuse_repeats(staged)
+        except Exception as error:
+            if self._manager.get_plugin(name) is plugin:
+                self._manager.unregister(plugin)
+            self._fail(name, source, error)
+            return
+        self._report_clashes(name, source, staged)
+        for entry in staged:
+            self._entries[entry.kind][entry.owner, entry.name] = entry
+        counts = {kind: sum(entry.kind == kind for entry in staged) for kind in KINDS}
+        self.plugins.append(Plugin(name, source, distribution, version, counts))
+
+    @staticmethod
+    def _refuse_repeats(staged: Sequence[Entry]) -> None:
+        seen: set[tuple[str, str]] = set()
+        for entry in staged:
+            if (entry.kind, entry.name) in seen:
+                raise PluginError(f"it registers the {_SINGULAR[entry.kind]} {entry.name!r} twice")
+            seen.add((entry.kind, entry.name))
+
+    def _report_clashes(self, name: str, source: str, staged: Sequence[Entry]) -> None:
+        for entry in staged:
+            holders = [owner for owner, held in self._entries[entry.kind] if held == entry.name]
+            if holders:
+                what = f"the {_SINGULAR[entry.kind]} {entry.name!r} is registered by {' and '.join(map(repr, [*holders, name]))}"
+                self._fail(name, source, PluginError(f"{what}; name it as '{name}:{entry.name}'"))
+
+    def _fail(self, plugin: str, source: str, error: BaseException) -> None:
+        words = str(error).strip().splitlines() or [""]
+        cause = words[0] if isinstance(error, PluginError) else f"{type(error).__name__}: {words[0]}"
+        self.failures.append(Failure(plugin, source, cause, error))
+
+    def entries(self, kind: str) -> list[Entry]:
+        """Every entry of a kind, sorted by name and owner."""
+        return sorted(self._entries[kind].values(), key=lambda entry: (entry.name, entry.owner))
+
+    def names(self, kind: str) -> list[str]:
+        """The names of a kind that :meth:`get` accepts, sorted; one that a clash made ambiguous stands as ``owner:name``."""
+        return sorted(self.public_name(entry) for entry in self._entries[kind].values())
+
+    def public_name(self, entry: Entry) -> str:
+        """The shortest name that means this entry: ``name``, or ``owner:name`` where another plugin holds ``name`` too."""
+        owners = [owner for owner, name in self._entries[entry.kind] if name == entry.name]
+        return entry.name if len(owners) == 1 or entry.owner == BUILTIN_OWNER else f"{entry.owner}:{entry.name}"
+
+    def get(self, kind: str, name: str) -> Entry:
+        """Look a name up, as ``name`` or ``owner:name``.
+
+        A name that zoo ships always means zoo's own (plain ``hrcn`` is the published layout, whatever is installed).
+        Raises: UnknownNameError: nobody registered it (the message suggests the nearest), or two third parties did (it names both).
+        """
+        table = self._entries[kind]
+        holders = [owner for owner, held in table if held == name]
+        if BUILTIN_OWNER in holders:
+            return table[BUILTIN_OWNER, name]
+        if len(holders) == 1:
+            return table[holders[0], name]
+        if len(holders) > 1:
+            choices = " or ".join(f"'{owner}:{name}'" for owner in holders)
+            raise UnknownNameError(_SINGULAR[kind], name, (), remedy=f"It is registered by {' and '.join(holders)}: say {choices}.")
+        owner, _, rest = name.partition(":")
+        if (owner, rest) in table:
+            return table[owner, rest]
+        raise UnknownNameError(_SINGULAR[kind], name, self.names(kind), remedy=_REMEDY.get(kind, f"Known: {', '.join(self.names(kind))}."))
+
+    def build(self, kind: str, name: str, /, *, options: Mapping[str, object] | None = None, **arguments: Any) -> Any:
+        """Import what a name refers to and call it with ``arguments`` and the parsed ``options``.
+
+        Raises: UnknownNameError, UsageError (a bad option), PluginError (the reference cannot be imported).
+        """
+        entry = self.get(kind, name)
+        parsed = entry.parse_options(options or {})
+        return entry.load()(**arguments, **parsed)
+
+
+_registry: Registry | None = None
+_configuration: dict[str, Any] = {}
+
+
+def configure(*, files: Sequence[Path] = (), safe: bool = False) -> None:
+    """Say, before the registry is first used, which files it loads as well, and whether it leaves third parties out."""
+    global _registry
+    _configuration.update(files=tuple(files), safe=safe)
+    _registry = None
+
+
+def get_registry() -> Registry:
+    """The process-wide registry, loaded at the first call.
+
+    ``ZOO_PLUGINS=a,b`` limits the third parties to these entry-point names (empty: none); ``ZOO_STRICT_PLUGINS=1`` raises the first failure.
+    """
+    global _registry
+    if _registry is None:
+        limit = os.environ.get("ZOO_PLUGINS")
+        _registry = Registry.load(
+            entry_points=not _configuration.get("safe", False),
+            only=None if limit is None else [name.strip() for name in limit.split(",") if name.strip()],
+            files=_configuration.get("files", ()),
+            strict=_read_flag("ZOO_STRICT_PLUGINS"),
+        )
+    return _registry
+
+
+def loaded_registry() -> Registry | None:
+    """The process-wide registry if something has used it already; loads nothing."""
+    return _registry
+
+
+@contextlib.contextmanager
+def use_registry(registry: Registry) -> Iterator[Registry]:
+    """Make ``registry`` the process-wide one inside a ``with`` block."""
+    global _registry
+    before = _registry
+    _registry = registry
+    try:
+        yield registry
+    finally:
+        _registry = before
+
+
+def _read_flag(variable: str) -> bool:
+    value = os.environ.get(variable, "0")
+    if value not in ("", "0", "1"):
+        raise UsageError(f"{variable} must be 0 or 1, got {value!r}")
+    return value == "1"
+
+
