@@ -128,7 +128,7 @@ def register_datasets(register: Callable[..., None]) -> None:
     for name, build, summary in (
         ("simulated", "build", "simulated sky in the raw HST layout at 512x1024: galaxies and NSCs, split by target"),
         ("simulated:full", "build_full", "the same sky at 2048x4096, each exposure rendered when it is first read"),
-        ("simulated:shifted", "build_shifted", "morphology, PSF, background and star density outside the training ranges; test frames only"),
+        ("simulated:shifted", "build_shifted", "morphology, PSF, background and star density outside the training ranges; test only"),
     ):
         register(name, f"zoo.plugins.simulated.dataset:{build}", summary=summary, licence=LICENCE)
 

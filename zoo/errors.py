@@ -28,7 +28,7 @@ class SettingsError(UsageError):
 
 
 class UnknownNameError(ZooError, KeyError):
-    """A name is in no registry, or is claimed by several plugins."""
+    """A name is in no registry."""
 
     exit_code = 2
 
@@ -41,6 +41,15 @@ class UnknownNameError(ZooError, KeyError):
 
     def __str__(self) -> str:  # KeyError would show the repr of the message
         return self.message
+
+
+class AmbiguousNameError(UnknownNameError):
+    """A name is registered by several third parties."""
+
+    def __init__(self, kind: str, name: str, owners: Iterable[str]) -> None:
+        super().__init__(kind, name, ())
+        names = list(owners)
+        self.message = f"{kind} {name!r} is registered by {' and '.join(names)}: say {' or '.join(repr(f'{o}:{name}') for o in names)}"
 
 
 class PipelineError(UsageError):

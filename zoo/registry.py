@@ -23,9 +23,21 @@ import pluggy
 
 from zoo import hookspecs
 from zoo.entries import KINDS, Entry, Option, make_register
-from zoo.errors import PluginError, UnknownNameError, UsageError
+from zoo.errors import AmbiguousNameError, PluginError, UnknownNameError, UsageError
 
-__all__ = ["BUILTIN", "KINDS", "Entry", "Failure", "Option", "Plugin", "Registry", "configure", "get_registry", "loaded_registry", "use_registry"]
+__all__ = [
+    "BUILTIN",
+    "KINDS",
+    "Entry",
+    "Failure",
+    "Option",
+    "Plugin",
+    "Registry",
+    "configure",
+    "get_registry",
+    "loaded_registry",
+    "use_registry",
+]
 
 BUILTIN = ("zoo.plugins",)
 BUILTIN_OWNER = "zoo"
@@ -81,7 +93,9 @@ class Registry:
         return registry
 
     @classmethod
-    def load(cls, *, entry_points: bool = True, only: Iterable[str] | None = None, files: Sequence[Path] = (), strict: bool = False) -> Registry:
+    def load(
+        cls, *, entry_points: bool = True, only: Iterable[str] | None = None, files: Sequence[Path] = (), strict: bool = False
+    ) -> Registry:
         """The built-ins, the installed third parties, and single files.
 
         Args:
@@ -124,7 +138,8 @@ class Registry:
                 continue
             self.add(plugin, name=point.name, source=point.value, distribution=facts[0], version=facts[1])
         for name in sorted((allowed or set()) - {point.name for point in found}):
-            self._fail(name, "ZOO_PLUGINS", PluginError(f"no installed plugin has this name; installed: {[p.name for p in found] or 'none'}"))
+            installed = ", ".join(point.name for point in found) or "none"
+            self._fail(name, "ZOO_PLUGINS", PluginError(f"no installed plugin has this name; installed: {installed}"))
 
     def _load_file(self, path: Path) -> None:
         if not path.is_file():
@@ -212,7 +227,9 @@ class Registry:
         """Look a name up, as ``name`` or ``owner:name``.
 
         A name that zoo ships always means zoo's own (plain ``hrcn`` is the published layout, whatever is installed).
-        Raises: UnknownNameError: nobody registered it (the message suggests the nearest), or two third parties did (it names both).
+        Raises:
+            UnknownNameError: nobody registered it; the message suggests the nearest.
+            AmbiguousNameError: two third parties registered it; the message names both.
         """
         table = self._entries[kind]
         holders = [owner for owner, held in table if held == name]
@@ -221,8 +238,7 @@ class Registry:
         if len(holders) == 1:
             return table[holders[0], name]
         if len(holders) > 1:
-            choices = " or ".join(f"'{owner}:{name}'" for owner in holders)
-            raise UnknownNameError(_SINGULAR[kind], name, (), remedy=f"It is registered by {' and '.join(holders)}: say {choices}.")
+            raise AmbiguousNameError(_SINGULAR[kind], name, holders)
         owner, _, rest = name.partition(":")
         if (owner, rest) in table:
             return table[owner, rest]
@@ -252,7 +268,8 @@ def configure(*, files: Sequence[Path] = (), safe: bool = False) -> None:
 def get_registry() -> Registry:
     """The process-wide registry, loaded at the first call.
 
-    ``ZOO_PLUGINS=a,b`` limits the third parties to these entry-point names (empty: none); ``ZOO_STRICT_PLUGINS=1`` raises the first failure.
+    ``ZOO_PLUGINS=a,b`` limits the third parties to these entry-point names (empty: none of them); ``ZOO_STRICT_PLUGINS=1`` raises the
+    first failure.
     """
     global _registry
     if _registry is None:
@@ -288,5 +305,3 @@ def _read_flag(variable: str) -> bool:
     if value not in ("", "0", "1"):
         raise UsageError(f"{variable} must be 0 or 1, got {value!r}")
     return value == "1"
-
-

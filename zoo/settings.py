@@ -1,0 +1,112 @@
+"""Where a setting comes from: command line > ``ZOO_*`` environment > configuration file > defaults of plugins and of zoo.
+
+A configuration file is TOML; each key of its tables equals the flag of the same name. An unknown key is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import SettingsError, UnknownNameError, UsageError
+
+DEFAULT_FILE = "zoo.toml"
+
+# Variables that are no setting of a run: they steer the build, the plugins, the caches and the tests.
+OTHER_VARIABLES = frozenset(
+    {
+        "ZOO_BUILD_EXT", "ZOO_CACHE", "ZOO_CUDA", "ZOO_CUDA_ARCHS", "ZOO_PLUGINS", "ZOO_REAL_DATA", "ZOO_REQUIRE_CUDA",
+        "ZOO_REQUIRE_EXT", "ZOO_SIMD", "ZOO_STRICT_PLUGINS", "ZOO_WERROR",
+    }
+)  # fmt: skip
+
+
+def find_config(given: Path | None = None, *, folder: Path | None = None) -> Path | None:
+    """The configuration file to read: the given one, else ``zoo.toml`` in ``folder`` (default: the working directory), else None.
+
+    Raises: SettingsError: the given file does not exist.
+    """
+    if given is not None:
+        if not given.is_file():
+            raise SettingsError(f"--config {given}: no such file; expected a TOML file with tables [model] [data] [train] [output]")
+        return given
+    default = (folder or Path.cwd()) / DEFAULT_FILE
+    return default if default.is_file() else None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Parse a TOML file. Raises: SettingsError: unreadable, or not TOML (file, line and column named)."""
+    try:
+        with path.open("rb") as stream:
+            return tomllib.load(stream)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from error
+
+
+def dump_toml(tables: Mapping[str, Any]) -> str:
+    """TOML text of nested tables; keys whose value is None are left out, since TOML has no null."""
+    import tomli_w
+
+    return tomli_w.dumps(_without_none(tables))
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_without_none(item) for item in value]
+    return value
+
+
+def read_environment(known: Mapping[str, str], environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Settings from ``ZOO_<KEY>`` variables.
+
+    Args:
+        known: maps each variable name, such as ``ZOO_BATCH_SIZE``, to the dotted key it sets, such as ``train.batch_size``.
+        environ: defaults to the process environment.
+    Returns: dotted key -> text.
+    Raises: SettingsError: a ``ZOO_*`` variable that nothing reads (the message suggests the nearest).
+    """
+    found: dict[str, str] = {}
+    for variable, value in (os.environ if environ is None else environ).items():
+        if not variable.startswith("ZOO_") or variable in OTHER_VARIABLES:
+            continue
+        if variable not in known:
+            near = UnknownNameError("variable", variable, [*known, *OTHER_VARIABLES])
+            raise SettingsError(f"{near} Unset it if it is not meant for zoo.")
+        found[known[variable]] = value
+    return found
+
+
+def check_keys(table: Mapping[str, object], known: Iterable[str], *, where: str) -> None:
+    """Raise SettingsError for the first key of ``table`` that is not ``known``, with the nearest name."""
+    names = list(known)
+    for key in table:
+        if key not in names:
+            raise SettingsError(f"{where}: {UnknownNameError('key', key, names, remedy='Known: ' + ', '.join(names) + '.')}")
+
+
+def parse_assignments(words: Iterable[str]) -> dict[str, str]:
+    """``("width=64", "padding=same")`` as a mapping. Raises: UsageError: no ``=``, or a key given twice."""
+    parsed: dict[str, str] = {}
+    for word in words:
+        key, separator, value = word.partition("=")
+        if not separator or not key:
+            raise UsageError(f"expected KEY=VALUE, got {word!r}")
+        if key in parsed:
+            raise UsageError(f"option {key!r} is given twice: {parsed[key]!r} and {value!r}")
+        parsed[key] = value
+    return parsed
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """``"512x1024"`` as (height, width) in pixels. Raises: UsageError: any other form, or a size below 1."""
+    height, separator, width = text.lower().partition("x")
+    if not (separator and height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise UsageError(f"a size is HEIGHTxWIDTH in pixels, such as 2048x4096; got {text!r}")
+    return int(height), int(width)
