@@ -1,0 +1,46 @@
+// Threads for CPU kernels. The number comes from the caller (torch's setting); a forked child always gets one.
+#pragma once
+
+#include <cstdint>
+
+#ifdef ZOO_OPENMP
+#include <omp.h>
+#endif
+
+namespace zoo {
+
+// Registers the fork handler once. libgomp keeps a pool of threads that a forked child does not have: a region with two threads would
+// wait there for ever.
+void install_fork_handler() noexcept;
+
+// How many threads a region may use: at least 1; exactly 1 in a forked child.
+int usable_threads(int requested) noexcept;
+
+constexpr bool openmp_compiled() noexcept {
+#ifdef ZOO_OPENMP
+    return true;
+#else
+    return false;
+#endif
+}
+
+// Calls body(task, thread) for every task in [0, tasks); thread < usable_threads(threads). Tasks must not share output: then the result
+// does not depend on the number of threads. The body must not throw.
+template <class Body>
+void parallel_for(int threads, std::int64_t tasks, Body&& body) noexcept {
+    threads = usable_threads(threads);
+#ifdef ZOO_OPENMP
+    if (threads > 1 && tasks > 1) {
+#pragma omp parallel num_threads(threads)
+        {
+            const int thread = omp_get_thread_num();
+#pragma omp for schedule(dynamic, 1)
+            for (std::int64_t task = 0; task < tasks; ++task) body(task, thread);
+        }
+        return;
+    }
+#endif
+    for (std::int64_t task = 0; task < tasks; ++task) body(task, 0);
+}
+
+}  // namespace zoo
