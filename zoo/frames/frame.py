@@ -139,7 +139,9 @@ class Frame:
         """
         digest = hashlib.sha256()
         height, width = self.raw_shape
-        windows = [a.science for a in self.layout.amplifiers] if self.layout else [Window(r.y, r.x, r.height, r.width) for r in self.regions]
+        windows = (
+            [a.science for a in self.layout.amplifiers] if self.layout else [Window(r.y, r.x, r.height, r.width) for r in self.regions]
+        )
         if self.encoding is None:
             # As FITS would store them, so that an array and its file agree.
             data = self.pixels[0].contiguous().numpy().astype(">f4").tobytes()
@@ -156,7 +158,9 @@ class Frame:
         return digest.hexdigest()
 
 
-def info_from_headers(primary: Mapping[str, Any], header: Mapping[str, Any], *, path: Path | None = None, hdu: int | None = None) -> FrameInfo:
+def info_from_headers(
+    primary: Mapping[str, Any], header: Mapping[str, Any], *, path: Path | None = None, hdu: int | None = None
+) -> FrameInfo:
     """What the headers of a file and of one of its HDUs say; the HDU's own keywords win.
 
     Args:

@@ -1,7 +1,7 @@
 """Geometry of raw Hubble exposures: which pixel is light, which is bias, and which amplifier read it.
 
-Raw ACS/WFC, WFC3/UVIS and one-chip ACS/HRC frames are described by a few counts (rows, columns, prescan, overscan); every window is
-computed from them, so that a simulated frame can have the same layout at ``1/k`` of the size. Windows follow numpy's ``[y, x]``, 0-based, as
+Raw ACS/WFC, WFC3/UVIS and one-chip ACS/HRC frames are described by a few counts (rows, columns, prescan, overscan); every window is computed
+from them, so that a simulated frame can have the same layout at ``1/k`` of the size. Windows follow numpy's ``[y, x]``, 0-based, as
 the pixels lie in the file; nothing is flipped or rotated.
 """
 
@@ -216,7 +216,9 @@ def acs_hrc(amplifier: str = "C", gain: float = 2.0) -> Layout:
     return Layout("ACS/HRC", None, amplifier, 1024, 1024, 0, 20, 19, 0, 6, (gain,), 155_000.0)
 
 
-def layout_of(primary: Mapping[str, Any], sci: Mapping[str, Any], *, path: Path | str | None = None, hdu: int | None = None) -> Layout | None:
+def layout_of(
+    primary: Mapping[str, Any], sci: Mapping[str, Any], *, path: Path | str | None = None, hdu: int | None = None
+) -> Layout | None:
     """The layout of a raw frame, from its headers alone.
 
     Args:
@@ -259,7 +261,9 @@ def _camera_layout(name: str, primary: Mapping[str, Any], sci: Mapping[str, Any]
         # The windows below are known for readout through the lower corners only.
         shift = (sci.get("LTV1", 19.0), sci.get("LTV2", 0.0))
         if amplifiers not in {"C", "D"} or shift != (19.0, 0.0):
-            raise refuse("unknown-readout", f"CCDAMP = {amplifiers!r} with LTV1, LTV2 = {shift}", "one of the amplifiers C and D with (19, 0)")
+            raise refuse(
+                "unknown-readout", f"CCDAMP = {amplifiers!r} with LTV1, LTV2 = {shift}", "one of the amplifiers C and D with (19, 0)"
+            )
         return acs_hrc(amplifiers, float(gain))
     if amplifiers != "ABCD":
         raise refuse("unknown-readout", f"CCDAMP = {amplifiers!r} in a raw {name} frame", "'ABCD'", "use the calibrated _flt product")
