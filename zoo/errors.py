@@ -7,7 +7,7 @@ returns for it. Messages say what was got, what was expected, where, and what to
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
@@ -57,7 +57,15 @@ class PipelineError(UsageError):
 
 
 class InputShapeError(UsageError):
-    """A tensor does not have the shape that a model was built for."""
+    """A tensor does not have the shape that a model was built for, or a model cannot be built for a shape.
+
+    Attributes:
+        options: model options with which the architecture takes this shape; empty where there are none.
+    """
+
+    def __init__(self, message: str, *, options: Mapping[str, str] | None = None) -> None:
+        self.options = dict(options or {})
+        super().__init__(message)
 
 
 class DataError(ZooError, ValueError):

@@ -115,7 +115,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal, in memory that does not grow with it. Raises: StorageError: it cannot be read."""
+    """Return the SHA-256 of a file in hexadecimal, in memory that does not grow with it. Raises: StorageError: it cannot be read."""
     try:
         with Path(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
