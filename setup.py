@@ -1,7 +1,7 @@
 """What pyproject.toml cannot say: the package map, and the CMake build of csrc/ into the extension ``zoo._native``.
 
 Environment variables of the build:
-    ZOO_BUILD_EXT: ``auto`` (default: a failed build installs pure Python and says why), ``1`` (a failed build is an error), ``0`` (no build).
+    ZOO_BUILD_EXT: ``auto`` (default: a failed build installs pure Python and says why), ``1`` (it is an error), ``0`` (no build).
     ZOO_CUDA: ``auto`` (default: the CUDA kernels when there is an nvcc that works), ``1`` (required), ``0`` (left out).
     ZOO_CUDA_ARCHS: compute capabilities such as ``75,90``; the newest is also kept as PTX.
     ZOO_WERROR: ``1`` turns compiler warnings into errors.
