@@ -1,0 +1,200 @@
+"""A data set: rows, classes, the steps that suit its frames, and how a row becomes a Frame."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from zoo.data.folders import is_manifest, read_folder
+from zoo.data.manifest import Manifest, Row, summarise
+from zoo.data.split import assign_splits, check_splits
+from zoo.errors import DataError, FrameError, UsageError
+from zoo.frames import Frame, read_frame
+from zoo.registry import get_registry
+
+LABELS = ("galaxy", "NSC")
+
+_SAMPLED = 16  # frames opened to learn shape and domain of a list; they are mapped, not read
+
+
+def _no_opener(row: Row) -> Frame:
+    raise NotImplementedError(row.name)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Frames with classes and splits.
+
+    Attributes:
+        name: what the user called it: a registered name, or the name of a file or folder.
+        manifest: the frames.
+        pipeline: default steps, ``[{"step": "overscan"}, {"step": "normalize", "upper": 99.5}, ...]``.
+        labels: class names; their order gives the class indices.
+        domain: ``simulated``, or ``files``.
+        open: gives the Frame of a row; by default the HDU of the file that the row names.
+        notes: what a user should be told about how the data were read, one line each.
+    """
+
+    name: str
+    manifest: Manifest
+    pipeline: list[dict[str, Any]]
+    labels: tuple[str, ...] = LABELS
+    domain: str = "files"
+    open: Callable[[Row], Frame] = _no_opener
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.open is _no_opener:
+            object.__setattr__(self, "open", partial(_open_file, self.manifest.root))
+
+    def select(self, split: str) -> tuple[Row, ...]:
+        """Rows of ``train``, ``val``, ``test`` or ``all``, in order."""
+        return self.manifest.select(split=split)
+
+    def class_index(self, row: Row) -> int:
+        """Index of the row's class.
+
+        Raises:
+            DataError: the row's label is none of the classes.
+        """
+        try:
+            return self.labels.index(row.label)
+        except ValueError:
+            raise DataError(f"{row.name}: got label {row.label!r}, expected one of {', '.join(self.labels)}") from None
+
+
+def open_data(
+    spec: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    labels: Sequence[str] | None = None,
+    target_regex: str | None = None,
+    options: Mapping[str, object] | None = None,
+    seed: int = 0,
+    split: bool = True,
+    missing: Literal["drop", "keep", "refuse"] = "drop",
+) -> DataSet:
+    """Open a manifest, a folder with one sub-folder per class, or a registered data set.
+
+    A text without a path separator that is a registered name means that data set; ``./simulated`` means the folder. A folder that holds a
+    manifest (``manifest.csv`` with columns for label, target and file) is that manifest.
+
+    Args:
+        spec: CSV file, folder, or registered name.
+        root: where the files of a manifest are, or where a registered data set keeps its files.
+        labels: the classes in index order, matched without case; rows and folders of other labels are left out with a note.
+        target_regex: class folders only, see :func:`zoo.data.folders.read_folder`.
+        options: options of a registered data set.
+        seed: of the split, for data that come without one.
+        split: whether data that come without splits are split by target. ``False`` leaves them without, for scoring a whole list.
+        missing: what happens to rows whose file is absent: left out with a note, kept with a note, or refused.
+
+    Raises:
+        DataError: nothing is there, no frame is left, a class has fewer than two targets, or a target is in two splits.
+        UnknownNameError: ``spec`` is neither a path nor a registered name. UsageError: an option does not fit the kind of data.
+    """
+    text = os.fspath(spec)
+    classes = tuple(labels) if labels else LABELS
+    if isinstance(spec, str) and _is_registered(text):
+        built: DataSet = get_registry().build("datasets", text, options=options or {}, root=None if root is None else Path(root))
+        data = replace(built, manifest=built.manifest.with_labels(classes), labels=classes) if labels else built
+        return replace(data, manifest=_with_splits(data.manifest, data.labels, seed) if split else data.manifest)
+    if options:
+        raise UsageError(f"{text}: got options {', '.join(options)}, but only registered data sets have options; this is a file or folder")
+    manifest = _read(Path(text), root, classes, target_regex).with_labels(classes)
+    manifest = _without_missing(manifest, missing)
+    if split:
+        manifest = _with_splits(manifest, classes, seed)
+    data = DataSet(Path(text).resolve().name, replace(manifest, notes=()), [], classes, notes=manifest.notes)
+    frames = _sample(data)
+    domain = "simulated" if any(frame.info.simulated for frame in frames) else "files"
+    return replace(data, pipeline=default_pipeline(frames), domain=domain)
+
+
+def default_pipeline(frames: Sequence[Frame]) -> list[dict[str, Any]]:
+    """Steps that suit these frames: overscan, normalize, flip; frames of different shapes are brought to one.
+
+    Frames of one shape keep it. Otherwise all get the median height and width, rounded up to a multiple of 32: larger frames by block
+    mean, smaller ones padded with their sky. No frame is stretched.
+
+    Args:
+        frames: some frames of the data set; none of them is decoded.
+    """
+    shapes = [frame.layout.science_shape if frame.layout else frame.shape[1:] for frame in frames]
+    steps: list[dict[str, Any]] = [{"step": "overscan"}]
+    if len(set(shapes)) > 1:
+        height, width = (-(-sorted(side)[len(shapes) // 2] // 32) * 32 for side in zip(*shapes, strict=True))
+        steps += [{"step": "resize", "height": height, "width": width}, {"step": "pad", "height": height, "width": width}]
+    return [*steps, {"step": "normalize"}, {"step": "flip"}]
+
+
+def _open_file(root: Path, row: Row) -> Frame:
+    """The frame of a row from its file."""
+    if not row.path:
+        raise DataError(f"{row.rootname}_raw.fits is not below {root}; say with --root where the files are")
+    return read_frame(root / row.path, row.hdu)
+
+
+def _is_registered(text: str) -> bool:
+    """Whether a text names a registered data set; a text that is no path at all must, and the error suggests the nearest name."""
+    if "/" in text or os.sep in text:
+        return False
+    registry = get_registry()
+    if text in registry.names("datasets"):
+        return True
+    if Path(text).exists() or Path(text).suffix.casefold() == ".csv":
+        return False
+    registry.get("datasets", text)
+    return True
+
+
+def _read(path: Path, root: str | os.PathLike[str] | None, labels: Sequence[str], target_regex: str | None) -> Manifest:
+    """A manifest or class folders."""
+    csv = path / "manifest.csv" if path.is_dir() and is_manifest(path / "manifest.csv") else path
+    if csv.is_file():
+        if target_regex is not None:
+            raise UsageError(f"{csv}: got --target-regex {target_regex!r}, but a manifest names its targets itself")
+        return Manifest.read_csv(csv, None if root is None else Path(root))
+    if not path.is_dir():
+        raise DataError(f"{path}: got no such file or folder, expected a manifest CSV, a folder of class folders, or a registered name")
+    if root is not None:
+        raise UsageError(f"{path}: got --root {os.fspath(root)}, but a folder holds its own files; --root goes with a manifest CSV")
+    return read_folder(path, labels=labels, target_regex=target_regex)
+
+
+def _without_missing(manifest: Manifest, policy: Literal["drop", "keep", "refuse"]) -> Manifest:
+    """Apply the rule for rows whose file is absent."""
+    missing = manifest.missing()
+    if not missing:
+        return manifest
+    files = sorted({str(manifest.path_of(row)) for row in missing})
+    say = f"{len(missing)} of {len(manifest)} frames are missing ({len(files)} files): {summarise(files)}"
+    if policy == "keep":
+        return manifest.with_rows(manifest.rows, say)
+    if policy == "refuse" or len(missing) == len(manifest):
+        raise DataError(f"{manifest.source}: {say}; say with --root where the files are")
+    absent = set(missing)
+    return manifest.with_rows((row for row in manifest.rows if row not in absent), f"left out: {say}")
+
+
+def _with_splits(manifest: Manifest, labels: Sequence[str], seed: int) -> Manifest:
+    """Check the splits of the rows, or make them."""
+    check_splits(manifest.rows)
+    if any(row.split for row in manifest.rows):
+        return manifest
+    return manifest.with_rows(assign_splits(manifest.rows, labels=labels, seed=seed))
+
+
+def _sample(data: DataSet) -> list[Frame]:
+    """Some frames spread over the rows; those that cannot be read are left to whoever needs them."""
+    rows = [row for row in data.manifest.rows if row.path]
+    frames = []
+    for row in rows[:: max(1, len(rows) // _SAMPLED)]:
+        with suppress(FrameError):
+            frames.append(data.open(row))
+    return frames
