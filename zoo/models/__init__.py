@@ -1,0 +1,43 @@
+"""Models by name, their folders on disk, and what they cost.
+
+Names are imported when first used, so that listing models needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.models.build import create_model as create_model
+    from zoo.models.build import describe_model as describe_model
+    from zoo.models.build import list_models as list_models
+    from zoo.models.directory import LoadedModel as LoadedModel
+    from zoo.models.directory import load as load
+    from zoo.models.directory import resolve_run as resolve_run
+    from zoo.models.directory import save_model as save_model
+    from zoo.models.macs import count_buffers as count_buffers
+    from zoo.models.macs import count_macs as count_macs
+    from zoo.models.macs import count_parameters as count_parameters
+    from zoo.models.shape import check_input_shape as check_input_shape
+
+_HOME = {
+    "LoadedModel": "directory",
+    "check_input_shape": "shape",
+    "count_buffers": "macs",
+    "count_macs": "macs",
+    "count_parameters": "macs",
+    "create_model": "build",
+    "describe_model": "build",
+    "list_models": "build",
+    "load": "directory",
+    "resolve_run": "directory",
+    "save_model": "directory",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

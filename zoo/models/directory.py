@@ -1,0 +1,265 @@
+"""The model directory: weights, pipeline, labels and hashes; all that prediction needs, and nothing pickled.
+
+``model.safetensors`` holds the state dict, ``card.json`` everything else, ``SHA256SUMS.json`` the hashes of both; it is written last and
+checked when the model is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+import zoo
+from zoo import storage
+from zoo.entries import Entry
+from zoo.errors import PluginError, StorageError, UnknownNameError
+from zoo.models.build import build_model
+from zoo.registry import BUILTIN_OWNER, Registry, get_registry
+
+if TYPE_CHECKING:
+    from zoo.steps import Pipeline
+
+CARD_NAME = "card.json"
+CARD_SCHEMA = 1
+DISTRIBUTION = "celestial-zoo"
+MODEL_FOLDER = "model"
+RUNS_FOLDER = "runs"
+WEIGHTS_NAME = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A trained model and what it must be used with.
+
+    Attributes:
+        model: in eval mode, on the CPU, in the dtype that it was saved in.
+        pipeline: the steps it was trained with; random ones do nothing outside training.
+        labels: class names in the order of the logits.
+        card: everything that was recorded, as JSON gives it.
+        path: the model directory.
+        run: the run directory around it, or ``None`` for a model directory that stands alone.
+    """
+
+    model: nn.Module
+    pipeline: Pipeline
+    labels: tuple[str, ...]
+    card: dict[str, Any]
+    path: Path
+    run: Path | None
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """``(C, H, W)`` that the model takes, which is what the pipeline gives."""
+        channels, height, width = self.card["input_shape"]
+        return channels, height, width
+
+    @property
+    def name(self) -> str:
+        """Name with the options that differ from their defaults, such as ``hrcn[padding=same]``."""
+        return str(self.card["model"]["label"])
+
+
+def make_card(
+    entry: Entry,
+    options: Mapping[str, Any],
+    *,
+    input_shape: tuple[int, int, int],
+    labels: Sequence[str],
+    pipeline: Pipeline,
+    domain: str,
+    products: Sequence[str],
+    training: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the card of a model.
+
+    Args:
+        entry, options: what built the model, with all options.
+        input_shape: ``(C, H, W)`` after the pipeline.
+        labels: class names in the order of the logits.
+        domain: ``"simulated"``, or what the data say of themselves.
+        products: kinds of HST product in the training frames.
+        training: what is worth knowing of the training, in plain JSON values.
+    """
+    registry = get_registry()
+    steps = [registry.get("steps", str(step["step"])) for step in pipeline.to_list()]
+    return {
+        "model": {**_origin(entry), "label": entry.label(options), "options": dict(options)},
+        "steps": [_origin(step) for step in steps],
+        "input_shape": list(input_shape),
+        "labels": list(labels),
+        "pipeline": pipeline.to_list(),
+        "domain": domain,
+        "products": sorted(products),
+        "training": dict(training),
+    }
+
+
+def save_model(folder: str | os.PathLike[str], model: nn.Module, card: Mapping[str, Any]) -> Path:
+    """Write a model directory; the seal comes last, so a folder that was not finished is never taken for a model.
+
+    Args:
+        folder: made if absent; a model directory that is there is replaced.
+        model: any device and dtype; saved as it is. Tied weights are stored under each of their names.
+        card: from `make_card`; ``schema`` and ``zoo`` (the version) are added.
+
+    Returns: the folder.
+
+    Raises:
+        StorageError: it cannot be written. PluginError: the state dict holds something that is no tensor.
+    """
+    root = Path(folder)
+    (root / storage.SEAL_NAME).unlink(missing_ok=True)
+    save_tensors(root / WEIGHTS_NAME, model.state_dict())
+    storage.write_json(root / CARD_NAME, {"schema": CARD_SCHEMA, "zoo": zoo.__version__, **card})
+    storage.seal_directory(root)
+    return root
+
+
+def load(run: str | os.PathLike[str]) -> LoadedModel:
+    """Load a trained model with its pipeline and labels; every file is checked against its recorded hash first.
+
+    Args:
+        run: a run directory, its model directory, or ``"latest"`` for ``runs/latest``.
+
+    Raises:
+        StorageError: there is no finished model, or a file was changed. PluginError: the architecture or a step comes from a plugin that is
+            not loaded; names its distribution and version.
+
+    Example: >>> loaded = zoo.load("runs/latest"); loaded.labels  ->  ('galaxy', 'NSC')
+    """
+    path = resolve_run(run)
+    storage.verify_directory(path)
+    card = storage.read_json(path / CARD_NAME)
+    if not isinstance(card, dict) or card.get("schema") != CARD_SCHEMA:
+        raise StorageError(f"{path / CARD_NAME}: got an unknown layout, expected schema {CARD_SCHEMA}; a newer zoo may have written it")
+    from zoo.steps import Pipeline
+
+    registry = get_registry()
+    entry = _find(registry, "models", card["model"], path)
+    for step in card["steps"]:
+        _find(registry, "steps", step, path)
+    shape = tuple(card["input_shape"])
+    with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten; the caller's random numbers stay as they were
+        options = entry.parse_options(card["model"]["options"])
+        model = build_model(
+            entry, options, num_classes=len(card["labels"]), in_channels=shape[0], input_shape=(shape[0], shape[1], shape[2])
+        )
+    load_tensors_into(model, path / WEIGHTS_NAME)
+    inside_run = path.name == MODEL_FOLDER and (path.parent / "config.toml").is_file()
+    return LoadedModel(
+        model=model.eval(),
+        pipeline=Pipeline.from_list(card["pipeline"]),
+        labels=tuple(card["labels"]),
+        card=card,
+        path=path,
+        run=path.parent if inside_run else None,
+    )
+
+
+def resolve_run(run: str | os.PathLike[str]) -> Path:
+    """Return the model directory that ``run`` means: itself, its ``model`` folder, or that of ``runs/latest`` for ``"latest"``.
+
+    Raises:
+        StorageError: there is none; says whether the path is missing or the training has not ended.
+    """
+    path = find_run(run)
+    if (path / CARD_NAME).is_file():
+        return path
+    if (path / MODEL_FOLDER / CARD_NAME).is_file():
+        return path / MODEL_FOLDER
+    if (path / "config.toml").is_file():
+        best = path / "checkpoints" / "best"
+        hint = f", or use {best}" if (best / CARD_NAME).is_file() else ""
+        raise StorageError(
+            f"{path}: its training has not ended, so there is no model yet; 'zoo train --resume {path}' goes on with it{hint}"
+        )
+    raise StorageError(f"{path}: got a folder without {CARD_NAME} and {MODEL_FOLDER}/{CARD_NAME}, expected a run or a model directory")
+
+
+def find_run(run: str | os.PathLike[str]) -> Path:
+    """Return ``run`` as an existing folder with links resolved; ``"latest"`` means ``runs/latest`` unless a folder of that name is here.
+
+    Raises:
+        StorageError: there is no such folder.
+    """
+    path = Path(run)
+    if str(run) == "latest" and not path.is_dir():
+        path = Path(RUNS_FOLDER) / "latest"
+    if not path.is_dir():
+        raise StorageError(f"{path}: no such run; 'zoo train' writes one, and names it in its last line")
+    return path.resolve() if path.is_symlink() else path
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors of any device as one safetensors file, atomically.
+
+    Raises:
+        StorageError: it cannot be written. PluginError: a value is no tensor.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    ready: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise PluginError(f"{path.name}: {name!r} is {type(tensor).__name__}, expected a tensor; states of other kinds cannot be saved")
+        held = tensor.detach().cpu().contiguous()
+        storage_start = held.untyped_storage().data_ptr()
+        # safetensors refuses tensors that share memory
+        ready[name] = held.clone() if storage_start in seen else held
+        seen.add(storage_start)
+    with storage.atomic_path(path) as temporary:
+        try:
+            save_file(ready, temporary, metadata={"format": "pt"})
+        except (OSError, SafetensorError) as err:
+            raise StorageError(f"{path}: cannot be written: {err}; check free space and permissions") from err
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file to the CPU. Raises: StorageError: absent, or not such a file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as err:
+        raise StorageError(f"{path}: cannot be read as safetensors: {err}") from err
+    return tensors
+
+
+def load_tensors_into(model: nn.Module, path: Path) -> None:
+    """Copy a saved state dict into ``model``. Raises: StorageError: names or shapes differ from what the architecture has now."""
+    try:
+        model.load_state_dict(load_tensors(path), strict=True)
+    except RuntimeError as err:
+        raise StorageError(f"{path}: does not fit the architecture, whose code may have changed since: {err}") from err
+
+
+def _origin(entry: Entry) -> dict[str, str]:
+    distribution, version = (DISTRIBUTION, zoo.__version__) if entry.owner == BUILTIN_OWNER else (entry.distribution, entry.version)
+    return {"name": entry.name, "owner": entry.owner, "distribution": distribution, "version": version}
+
+
+def _find(registry: Registry, kind: str, origin: Mapping[str, str], path: Path) -> Entry:
+    """Return the entry that a card names, of the same owner."""
+    name, owner, distribution, version = (origin[key] for key in ("name", "owner", "distribution", "version"))
+    try:
+        return registry.get(kind, f"{owner}:{name}")
+    except UnknownNameError as err:
+        failures = [failure.cause for failure in registry.failures if failure.plugin == owner]
+        needs = f"{path}: needs the {kind[:-1]} {name!r} of plugin {owner!r}"
+        if failures:
+            raise PluginError(f"{needs}, which failed to load: {failures[0]}") from err
+        if not distribution:
+            raise PluginError(f"{needs}, which came from a single file; pass it with 'zoo --plugin FILE ...'") from err
+        raise PluginError(
+            f"{needs} from distribution {distribution} {version}, which is not loaded; run 'pip install {distribution}=={version}' "
+            "and see 'zoo plugins' (ZOO_PLUGINS and --safe leave plugins out)"
+        ) from err
