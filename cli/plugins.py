@@ -8,16 +8,17 @@ from zoo.registry import KINDS, get_registry
 
 
 @click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def plugins(ctx: click.Context) -> None:
+def plugins(ctx: click.Context, as_json: bool) -> None:
     """List plugins, what they register, and what failed."""
     if ctx.invoked_subcommand is None:
-        ctx.invoke(list_plugins)
+        ctx.invoke(list_plugins, as_json=as_json)
 
 
 @plugins.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_plugins(as_json: bool = False) -> None:
+def list_plugins(as_json: bool) -> None:
     """List every plugin, loaded or failed.
 
     A failed plugin stands with its cause; one whose name clashed is loaded all the same, and its name is reached as 'owner:name'.

@@ -77,10 +77,10 @@ def _kernels() -> Iterator[Finding]:
     )
 
 
-def _cuda_remedy(compiled: bool) -> str:
+def _cuda_remedy() -> str:
     import torch
 
-    if compiled or not torch.cuda.is_available():
+    if not torch.cuda.is_available():
         return ""
     return "CUDA tensors run through torch; install nvcc and reinstall with ZOO_CUDA=1"
 
