@@ -120,7 +120,7 @@ def encode_array(array: np.ndarray[Any, Any]) -> tuple[Tensor, Encoding]:
         raise FrameError("no-image", path=None, got=f"an array of shape {array.shape}", expected="at least one pixel")
     if isinstance(array, np.ma.MaskedArray):
         wide = np.float64 if array.dtype.itemsize > 4 or (array.dtype.kind in "iu" and array.dtype.itemsize > 2) else np.float32
-        array = array.astype(wide).filled(np.nan)
+        array = np.ma.filled(array.astype(wide), np.nan)
     kind, size, bzero = array.dtype.kind, array.dtype.itemsize, 0.0
     if kind == "b":
         array, kind = array.astype(np.uint8), "u"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -137,24 +138,22 @@ class Frame:
 
         For a raw Hubble frame only the light-sensitive pixels count, for a frame with regions only those.
         """
-        digest = hashlib.sha256()
         height, width = self.raw_shape
-        windows = (
-            [a.science for a in self.layout.amplifiers] if self.layout else [Window(r.y, r.x, r.height, r.width) for r in self.regions]
-        )
         if self.encoding is None:
             # As FITS would store them, so that an array and its file agree.
-            data = self.pixels[0].contiguous().numpy().astype(">f4").tobytes()
-            stored, item = torch.frombuffer(bytearray(data), dtype=torch.uint8).view(height, width * 4), 4
-            scaling = (-32, 1.0, 0.0, None)
+            data = self.pixels[0].contiguous().numpy().astype(">f4")
+            stored, encoding = torch.from_numpy(data.view(np.uint8).reshape(height, -1)), Encoding(-32)
         else:
-            stored, item = self.pixels, self.encoding.itemsize
-            scaling = (self.encoding.bitpix, float(self.encoding.bscale), float(self.encoding.bzero), self.encoding.blank)
-        digest.update(repr(scaling).encode())
-        for window in windows or [Window(0, 0, height, width)]:
-            rows = stored[window.y : window.y + window.height, window.x * item : (window.x + window.width) * item]
-            digest.update(repr((window.height, window.width)).encode())
-            digest.update(memoryview(rows.contiguous().numpy()))
+            stored, encoding = self.pixels, self.encoding
+        windows = [Window(r.y, r.x, r.height, r.width) for r in self.regions] or [Window(0, 0, height, width)]
+        if self.layout:
+            windows = [amplifier.science for amplifier in self.layout.amplifiers]
+        digest = hashlib.sha256(f"{encoding.bitpix} {float(encoding.bscale)} {float(encoding.bzero)} {encoding.blank}".encode())
+        for window in windows:
+            columns = slice(window.x * encoding.itemsize, (window.x + window.width) * encoding.itemsize)
+            rows = stored[window.y : window.y + window.height, columns].contiguous()
+            digest.update(f"{window.height} x {window.width}".encode())
+            digest.update(memoryview(rows.numpy()))  # type: ignore[arg-type]  # numpy declares the buffer protocol from 3.12 on
         return digest.hexdigest()
 
 

@@ -1,7 +1,7 @@
 """Geometry of raw Hubble exposures: which pixel is light, which is bias, and which amplifier read it.
 
-Raw ACS/WFC, WFC3/UVIS and one-chip ACS/HRC frames are described by a few counts (rows, columns, prescan, overscan); every window is computed
-from them, so that a simulated frame can have the same layout at ``1/k`` of the size. Windows follow numpy's ``[y, x]``, 0-based, as
+Raw ACS/WFC, WFC3/UVIS and one-chip ACS/HRC frames are described by a few counts (rows, columns, prescan, overscan); all windows follow
+from these, so that a simulated frame can have the same layout at ``1/k`` of the size. Windows follow numpy's ``[y, x]``, 0-based, as
 the pixels lie in the file; nothing is flipped or rotated.
 """
 
