@@ -44,7 +44,7 @@ class Environment:
         outer = sysconfig.get_paths()["purelib"]
         (self.site / "outer.pth").write_text(f"import site; site.addsitedir({outer!r})\n")
 
-    def run(self, *words: str, cwd: Path | None = None, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
         variables = {key: value for key, value in os.environ.items() if not key.startswith("ZOO_PLUGINS")}
         variables.update(ZOO_CACHE=str(self.folder / "cache"), OMP_NUM_THREADS="1")
         done = subprocess.run(
