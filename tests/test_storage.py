@@ -190,3 +190,74 @@ def test_write_bytes_leaves_old_or_new_when_killed(tmp_path: Path) -> None:
     child.wait()
     child.stdout.close()
     assert len(set(target.read_bytes())) == 1
+
+
+def fill(folder: Path, content: str) -> None:
+    with storage.sealed_directory(folder) as new:
+        storage.write_text(new / "a", content)
+
+
+def test_sealed_directory_replaces_the_whole_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "last"
+    fill(folder, "1")
+    (folder / "extra").write_text("x")
+    fill(folder, "2")
+    storage.verify_directory(folder)
+    assert (folder / "a").read_text() == "2"
+    assert [entry.name for entry in folder.parent.iterdir()] == ["last"]
+
+
+def test_sealed_directory_keeps_the_old_folder_after_an_error(tmp_path: Path) -> None:
+    fill(tmp_path / "last", "1")
+    with pytest.raises(ZeroDivisionError), storage.sealed_directory(tmp_path / "last") as new:
+        storage.write_text(new / "a", str(1 / 0))
+    storage.verify_directory(tmp_path / "last")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["last"]
+
+
+@pytest.mark.parametrize("cut_after", [0, 1, 2])
+def test_sealed_directory_survives_a_power_cut_at_each_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut_after: int) -> None:
+    class PowerCutError(BaseException):
+        pass
+
+    fill(tmp_path / "last", "1")
+    renames, rename = [], Path.rename
+
+    def cut(self: Path, target: Path) -> Path:
+        if len(renames) == cut_after:
+            raise PowerCutError
+        renames.append(self)
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", cut)
+        patch.setattr("zoo.storage.shutil.rmtree", lambda *arguments, **options: None)
+        try:
+            fill(tmp_path / "last", "2")
+        except PowerCutError:
+            assert cut_after < 2
+    assert storage.recover_directory(tmp_path / "last")
+    storage.verify_directory(tmp_path / "last")
+    assert (tmp_path / "last" / "a").read_text() == ("1" if cut_after == 0 else "2")
+    fill(tmp_path / "last", "3")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["last"]
+
+
+def test_sealed_directory_goes_back_when_the_second_rename_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path / "last", "1")
+    rename = Path.rename
+
+    def refuse_new(self: Path, target: Path) -> Path:
+        if self.name.endswith(".new"):
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_new)
+    with pytest.raises(StorageError, match="Input/output"):
+        fill(tmp_path / "last", "2")
+    assert (tmp_path / "last" / "a").read_text() == "1"
+
+
+def test_recover_directory_ignores_what_is_incomplete(tmp_path: Path) -> None:
+    (tmp_path / f"{storage.TEMPORARY_PREFIX}last.new").mkdir()
+    assert not storage.recover_directory(tmp_path / "last")

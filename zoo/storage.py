@@ -136,7 +136,7 @@ def cache_root() -> Path:
 def seal_directory(folder: str | os.PathLike[str]) -> None:
     """Write the SHA-256 of every file below ``folder`` to its ``SHA256SUMS.json``, atomically and last.
 
-    A folder without the seal is one whose writing did not end. Left-over temporary files of a killed writer are removed.
+    A folder without the seal is one whose writing did not end. Temporary files that a killed writer left are removed.
 
     Raises:
         StorageError: a file cannot be read, or the seal cannot be written.
@@ -171,6 +171,54 @@ def verify_directory(folder: str | os.PathLike[str]) -> None:
             )
     for name in sorted(present - set(sums)):
         raise StorageError(f"{root / name}: not recorded in {SEAL_NAME}; move it elsewhere, sealed folders hold only what zoo wrote")
+
+
+@contextmanager
+def sealed_directory(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty folder; on success seal it and put it in the place of ``folder``, on an error remove it.
+
+    The old folder stays until the new one is complete. A power cut between the two renames leaves neither under its name, but both beside
+    it; `recover_directory` puts the newest complete one back.
+
+    Raises:
+        StorageError: a file cannot be written. What the block raises passes through.
+    """
+    target = Path(folder)
+    recover_directory(target)
+    new, old = _siblings(target)
+    for stray in (new, old):
+        shutil.rmtree(stray, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        yield new
+        seal_directory(new)
+        try:
+            if target.exists():
+                target.rename(old)
+            new.rename(target)
+            _fsync(target.parent)
+        except OSError as err:
+            raise StorageError(f"{target}: cannot be replaced: {err.strerror or err}") from err
+    finally:
+        if recover_directory(target) or not old.exists():
+            for stray in (new, old):
+                shutil.rmtree(stray, ignore_errors=True)
+
+
+def recover_directory(folder: str | os.PathLike[str]) -> bool:
+    """Put back what a power cut in `sealed_directory` left beside ``folder``; return whether ``folder`` is there now."""
+    target = Path(folder)
+    for candidate in _siblings(target):
+        if not target.exists() and candidate.exists():
+            with suppress(OSError):
+                verify_directory(candidate)
+                candidate.rename(target)
+    return target.exists()
+
+
+def _siblings(target: Path) -> tuple[Path, Path]:
+    """Return the names of the new and the old folder while ``target`` is being replaced."""
+    return target.parent / f"{TEMPORARY_PREFIX}{target.name}.new", target.parent / f"{TEMPORARY_PREFIX}{target.name}.old"
 
 
 def _files(root: Path) -> list[str]:
