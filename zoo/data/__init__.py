@@ -1,7 +1,9 @@
 """Data: manifests, class folders, splits by target, the loader, and the baselines that stand beside every accuracy."""
 
-from zoo.data.dataset import LABELS, DataSet, default_pipeline, open_data
+from zoo.data.baselines import Baselines, fit_baselines
+from zoo.data.dataset import LABELS, DataSet, open_data
 from zoo.data.folders import read_folder
+from zoo.data.loader import Batch, Loader, Skipped
 from zoo.data.manifest import COLUMNS, SPLITS, Manifest, Row
 from zoo.data.split import assign_splits, check_classes, check_splits
 
@@ -9,13 +11,17 @@ __all__ = [
     "COLUMNS",
     "LABELS",
     "SPLITS",
+    "Baselines",
+    "Batch",
     "DataSet",
+    "Loader",
     "Manifest",
     "Row",
+    "Skipped",
     "assign_splits",
     "check_classes",
     "check_splits",
-    "default_pipeline",
+    "fit_baselines",
     "open_data",
     "read_folder",
 ]

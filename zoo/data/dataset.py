@@ -16,6 +16,7 @@ from zoo.data.split import assign_splits, check_splits
 from zoo.errors import DataError, FrameError, UsageError
 from zoo.frames import Frame, read_frame
 from zoo.registry import get_registry
+from zoo.steps import default_pipeline
 
 LABELS = ("galaxy", "NSC")
 
@@ -33,7 +34,8 @@ class DataSet:
     Attributes:
         name: what the user called it: a registered name, or the name of a file or folder.
         manifest: the frames.
-        pipeline: default steps, ``[{"step": "overscan"}, {"step": "normalize", "upper": 99.5}, ...]``.
+        pipeline: default steps, ``[{"step": "overscan"}, {"step": "normalize", "upper": 99.5}, ...]``; for files those of
+            :func:`zoo.steps.default_pipeline` for the shape of the frames (the median one where shapes differ), and ``flip``.
         labels: class names; their order gives the class indices.
         domain: ``simulated``, or ``files``.
         open: gives the Frame of a row; by default the HDU of the file that the row names.
@@ -113,24 +115,7 @@ def open_data(
     data = DataSet(Path(text).resolve().name, replace(manifest, notes=()), [], classes, notes=manifest.notes)
     frames = _sample(data)
     domain = "simulated" if any(frame.info.simulated for frame in frames) else "files"
-    return replace(data, pipeline=default_pipeline(frames), domain=domain)
-
-
-def default_pipeline(frames: Sequence[Frame]) -> list[dict[str, Any]]:
-    """Steps that suit these frames: overscan, normalize, flip; frames of different shapes are brought to one.
-
-    Frames of one shape keep it. Otherwise all get the median height and width, rounded up to a multiple of 32: larger frames by block
-    mean, smaller ones padded with their sky. No frame is stretched.
-
-    Args:
-        frames: some frames of the data set; none of them is decoded.
-    """
-    shapes = [frame.layout.science_shape if frame.layout else frame.shape[1:] for frame in frames]
-    steps: list[dict[str, Any]] = [{"step": "overscan"}]
-    if len(set(shapes)) > 1:
-        height, width = (-(-sorted(side)[len(shapes) // 2] // 32) * 32 for side in zip(*shapes, strict=True))
-        steps += [{"step": "resize", "height": height, "width": width}, {"step": "pad", "height": height, "width": width}]
-    return [*steps, {"step": "normalize"}, {"step": "flip"}]
+    return replace(data, pipeline=_pipeline_for(frames), domain=domain)
 
 
 def _open_file(root: Path, row: Row) -> Frame:
@@ -188,6 +173,15 @@ def _with_splits(manifest: Manifest, labels: Sequence[str], seed: int) -> Manife
     if any(row.split for row in manifest.rows):
         return manifest
     return manifest.with_rows(assign_splits(manifest.rows, labels=labels, seed=seed))
+
+
+def _pipeline_for(frames: Sequence[Frame]) -> list[dict[str, Any]]:
+    """The default steps for the shape that the frames have, or for their median height and width rounded up to a multiple of 32."""
+    shapes = [frame.layout.science_shape if frame.layout else frame.shape[1:] for frame in frames]
+    height, width = (sorted(side)[len(shapes) // 2] for side in zip(*shapes, strict=True)) if shapes else (2048, 4096)
+    if len(set(shapes)) > 1:
+        height, width = -(-height // 32) * 32, -(-width // 32) * 32
+    return [*default_pipeline((1, height, width)), {"step": "flip"}]
 
 
 def _sample(data: DataSet) -> list[Frame]:
