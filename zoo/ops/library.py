@@ -1,0 +1,49 @@
+"""Registration of an op with ``torch.library``: one schema without and one with ``out``, their kernels, and the shape of the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_LIBRARY = torch.library.Library("zoo", "FRAGMENT")  # type: ignore[no-untyped-call]
+
+
+def register_op(
+    name: str,
+    arguments: str,
+    extra: str,
+    *,
+    allocate: Callable[..., Tensor],
+    write: Callable[..., None],
+) -> None:
+    """Define ``zoo::<name>(arguments, extra) -> Tensor`` and ``zoo::<name>.out(arguments, *, Tensor(a!) out) -> ()``.
+
+    The second returns nothing: one that returned its ``out`` would fail ``opcheck`` and ``torch.compile(fullgraph=True)``. Kernels choose
+    between compiled code and pure torch themselves, so one registration serves every device.
+
+    Args:
+        name: name of the op.
+        arguments: schema of what both forms take.
+        extra: schema of what only the first takes, such as the dtype of its result; may be empty.
+        allocate: called with all arguments of the first form, real or fake; returns the uninitialised result.
+        write: called with ``arguments`` and ``out=``; fills ``out``.
+    """
+    count = len(extra.split(",")) if extra else 0
+
+    def functional(*args: Any) -> Tensor:
+        out = allocate(*args)
+        write(*args[: len(args) - count], out=out)
+        return out
+
+    def fake_out(*args: Any, out: Tensor) -> None:
+        return None
+
+    _LIBRARY.define(f"{name}({arguments}{', ' + extra if extra else ''}) -> Tensor")  # type: ignore[no-untyped-call]
+    _LIBRARY.define(f"{name}.out({arguments}, *, Tensor(a!) out) -> ()")  # type: ignore[no-untyped-call]
+    _LIBRARY.impl(name, functional, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    _LIBRARY.impl(f"{name}.out", write, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    torch.library.register_fake(f"zoo::{name}", allocate, lib=_LIBRARY)
+    torch.library.register_fake(f"zoo::{name}.out", fake_out, lib=_LIBRARY)

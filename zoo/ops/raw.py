@@ -1,0 +1,299 @@
+"""Raw pixels: the bytes of a FITS image as they lie in the file, what they mean, and how they become numbers.
+
+torch has neither big-endian nor usable unsigned 16-bit tensors, so raw pixels travel as a ``uint8`` tensor ``(..., H, W * itemsize)`` next
+to an :class:`Encoding`. Only ``decode``, ``frame_statistics`` and ``normalize`` understand the pair.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from zoo.errors import InputShapeError, UsageError
+from zoo.ops.library import register_op
+
+Saturated = Literal["top", "keep", "invalid"]
+
+# uint8 is BITPIX 8 and the only unsigned one; the others are read as signed and shifted by BZERO, as the FITS standard has it
+_RAW_DTYPES = {8: torch.uint8, 16: torch.int16, 32: torch.int32, 64: torch.int64, -32: torch.float32, -64: torch.float64}
+_NATIVE_DTYPES = (
+    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64,
+)  # fmt: skip
+
+SOURCE_SCHEMA = (
+    "Tensor image, int bitpix, float bscale, float bzero, int? blank, int[] geometry, float[] calibration, float? saturation, str saturated"
+)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How raw bytes encode pixels: ``value = stored * bscale + bzero``, big-endian, as in the FITS standard.
+
+    Args:
+        bitpix: 8 (unsigned), 16, 32, 64 (signed integers), -32 or -64 (IEEE floats).
+        bscale: BSCALE, finite and not 0.
+        bzero: BZERO, finite; 32768 with ``bitpix=16`` is how FITS stores unsigned 16-bit counts.
+        blank: BLANK, the stored integer that marks a pixel without a value; integers only.
+
+    Raises:
+        UsageError: if a field has a value that the standard does not allow.
+    """
+
+    bitpix: int
+    bscale: float = 1.0
+    bzero: float = 0.0
+    blank: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.bitpix not in _RAW_DTYPES:
+            raise UsageError(f"bitpix must be one of {sorted(_RAW_DTYPES)}, got {self.bitpix}")
+        if not math.isfinite(self.bscale) or self.bscale == 0.0:
+            raise UsageError(f"bscale must be finite and not 0, got {self.bscale}")
+        if not math.isfinite(self.bzero):
+            raise UsageError(f"bzero must be finite, got {self.bzero}")
+        if self.blank is not None and self.bitpix < 0:
+            raise UsageError(f"blank marks integer pixels only, got blank={self.blank} with bitpix={self.bitpix}; floats use NaN")
+        if self.blank is not None and not -(2**63) <= self.blank < 2**63:
+            raise UsageError(f"blank must fit in 64 bits, got {self.blank}")
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per pixel."""
+        return abs(self.bitpix) // 8
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of the source with a place in the result, such as the science pixels of one amplifier.
+
+    ``result[to_y : to_y + height, to_x : to_x + width] = (decoded[y : y + height, x : x + width] - bias) * gain``
+
+    Args:
+        y, x: first row and column in the source, in pixels.
+        height, width: size in pixels, at least 1.
+        to_y, to_x: first row and column in the result.
+        bias: subtracted from the decoded pixels, in their unit (DN); may be fractional.
+        gain: multiplies afterwards, for example electrons per DN; > 0.
+
+    Raises:
+        UsageError: if a place is negative, a size is not positive, ``bias`` is not finite or ``gain`` is not finite and > 0.
+    """
+
+    y: int
+    x: int
+    height: int
+    width: int
+    to_y: int = 0
+    to_x: int = 0
+    bias: float = 0.0
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.y, self.x, self.to_y, self.to_x) < 0 or min(self.height, self.width) < 1:
+            raise UsageError(f"a region needs y, x, to_y, to_x >= 0 and height, width >= 1, got {self}")
+        if not math.isfinite(self.bias):
+            raise UsageError(f"the bias of a region must be finite, got {self.bias}")
+        if not math.isfinite(self.gain) or self.gain <= 0.0:
+            raise UsageError(f"the gain of a region must be finite and > 0, got {self.gain}")
+
+
+class Source(NamedTuple):
+    """The scalars and lists that describe the pixels of an image to an op, in the order of :data:`SOURCE_SCHEMA`."""
+
+    bitpix: int  # 0: a native tensor
+    bscale: float
+    bzero: float
+    blank: int | None
+    geometry: list[int]  # y, x, height, width, to_y, to_x of each region
+    calibration: list[float]  # bias, gain of each region
+    saturation: float | None
+    saturated: str
+
+
+def pixel_size(image: Tensor, bitpix: int) -> tuple[int, int]:
+    """Height and width of ``image`` in pixels, before regions."""
+    return image.shape[-2], image.shape[-1] // (abs(bitpix) // 8 or 1)
+
+
+def result_shape(image: Tensor, bitpix: int, geometry: Sequence[int]) -> tuple[int, ...]:
+    """Shape that ``image`` has once decoded and cut into its regions."""
+    height, width = pixel_size(image, bitpix)
+    if geometry:
+        height = max(geometry[i + 4] + geometry[i + 2] for i in range(0, len(geometry), 6))
+        width = max(geometry[i + 5] + geometry[i + 3] for i in range(0, len(geometry), 6))
+    return (*image.shape[:-2], height, width)
+
+
+def describe_source(
+    image: Tensor,
+    encoding: Encoding | None,
+    regions: Sequence[Region] | None,
+    saturation: float | None,
+    saturated: str,
+) -> Source:
+    """Check what every op takes as its pixels and flatten it for a ``torch.library`` schema.
+
+    Raises:
+        UsageError: if an argument has a value or a type that it cannot have.
+        InputShapeError: if the shape of ``image`` does not fit the encoding or the regions.
+    """
+    if image.dim() < 2:
+        raise InputShapeError(f"image must have at least two dimensions (..., H, W), got shape {tuple(image.shape)}")
+    if encoding is None:
+        if image.dtype not in _NATIVE_DTYPES:
+            raise UsageError(f"image must hold integers or floats of 8 to 64 bits, got {image.dtype}; raw bytes need an Encoding")
+        bitpix = 0
+    else:
+        if image.dtype != torch.uint8:
+            raise UsageError(f"raw pixels must be uint8 bytes, got {image.dtype}; leave encoding out for a native tensor")
+        if image.shape[-1] % encoding.itemsize:
+            raise InputShapeError(
+                f"a row of raw pixels must be a multiple of {encoding.itemsize} bytes for bitpix={encoding.bitpix}, got {image.shape[-1]}"
+            )
+        bitpix = encoding.bitpix
+    if saturated not in ("top", "keep", "invalid"):
+        raise UsageError(f"saturated must be 'top', 'keep' or 'invalid', got {saturated!r}")
+    if saturation is not None and math.isnan(saturation):
+        raise UsageError("saturation must be a number or None, got NaN")
+    geometry: list[int] = []
+    calibration: list[float] = []
+    if regions:
+        _check_regions(regions, *pixel_size(image, bitpix))
+        for r in regions:
+            geometry += [r.y, r.x, r.height, r.width, r.to_y, r.to_x]
+            calibration += [float(r.bias), float(r.gain)]
+    limit = None if saturation is None else float(saturation)
+    if encoding is None:
+        return Source(0, 1.0, 0.0, None, geometry, calibration, limit, saturated)
+    return Source(bitpix, float(encoding.bscale), float(encoding.bzero), encoding.blank, geometry, calibration, limit, saturated)
+
+
+def _check_regions(regions: Sequence[Region], height: int, width: int) -> None:
+    """Refuse regions that leave the source, overlap in the result, or leave holes in it."""
+    for r in regions:
+        if r.y + r.height > height or r.x + r.width > width:
+            raise InputShapeError(f"{r} leaves the image of {height} x {width} pixels")
+    for i, a in enumerate(regions):
+        for b in regions[:i]:
+            if a.to_y < b.to_y + b.height and b.to_y < a.to_y + a.height and a.to_x < b.to_x + b.width and b.to_x < a.to_x + a.width:
+                raise UsageError(f"regions overlap in the result: {b} and {a}")
+    area = max(r.to_y + r.height for r in regions) * max(r.to_x + r.width for r in regions)
+    covered = sum(r.height * r.width for r in regions)
+    if covered != area:
+        raise UsageError(f"regions must cover the result without holes, got {covered} of its {area} pixels")
+
+
+def reference_values(image: Tensor, source: Source) -> tuple[Tensor, Tensor | None]:
+    """Linear pixels as float64 ``(..., H, W)`` with NaN where invalid, and where they are saturated (``None``: no threshold given)."""
+    raw = image
+    if source.bitpix:
+        itemsize = abs(source.bitpix) // 8
+        height, width = pixel_size(image, source.bitpix)
+        cells = image.reshape(*image.shape[:-2], height, width, itemsize).flip(-1).contiguous()
+        raw = cells.view(_RAW_DTYPES[source.bitpix]).reshape(*image.shape[:-2], height, width)
+    values = raw.to(torch.float64)
+    if source.bscale != 1.0 or source.bzero != 0.0:
+        values = values * source.bscale + source.bzero
+    invalid = ~torch.isfinite(values)
+    if source.blank is not None:
+        invalid |= raw == source.blank
+    saturated = None if source.saturation is None else values >= source.saturation
+    if saturated is not None and source.saturated == "invalid":
+        invalid |= saturated
+    values = torch.where(invalid, math.nan, values)
+    if saturated is not None:
+        saturated = saturated & ~invalid
+    if source.geometry:
+        values, saturated = _reference_regions(values, saturated, source)
+    return values, saturated
+
+
+def _reference_regions(values: Tensor, saturated: Tensor | None, source: Source) -> tuple[Tensor, Tensor | None]:
+    """Place, debias and scale each region."""
+    shape = result_shape(values, 0, source.geometry)
+    result = values.new_empty(shape)
+    mask = None if saturated is None else saturated.new_empty(shape)
+    for i in range(len(source.geometry) // 6):
+        y, x, h, w, to_y, to_x = source.geometry[6 * i : 6 * i + 6]
+        bias, gain = source.calibration[2 * i : 2 * i + 2]
+        result[..., to_y : to_y + h, to_x : to_x + w] = (values[..., y : y + h, x : x + w] - bias) * gain
+        if mask is not None and saturated is not None:
+            mask[..., to_y : to_y + h, to_x : to_x + w] = saturated[..., y : y + h, x : x + w]
+    return torch.where(torch.isfinite(result), result, math.nan), mask
+
+
+def check_out(out: Tensor, shape: tuple[int, ...], dtypes: Sequence[torch.dtype], image: Tensor, *, name: str = "out") -> None:
+    """Refuse an ``out`` tensor of another shape, dtype or device than the result."""
+    if tuple(out.shape) != shape:
+        raise InputShapeError(f"{name} must have shape {shape}, got {tuple(out.shape)}")
+    if out.dtype not in dtypes:
+        raise UsageError(f"{name} must be one of {', '.join(str(d) for d in dtypes)}, got {out.dtype}")
+    if out.device != image.device:
+        raise UsageError(f"{name} must be on the device of the image, {image.device}, got {out.device}")
+
+
+_DECODED_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def _allocate_decoded(image: Tensor, *arguments: Any) -> Tensor:
+    """Uninitialised result of ``zoo::decode``; ``arguments`` are a :class:`Source` and the dtype."""
+    bitpix, geometry, dtype = arguments[0], arguments[4], arguments[-1]
+    return image.new_empty(result_shape(image, bitpix, geometry), dtype=dtype)
+
+
+def _write_decoded(image: Tensor, *arguments: Any, out: Tensor) -> None:
+    """Kernel of ``zoo::decode.out``."""
+    out.copy_(reference_values(image, Source(*arguments))[0])
+
+
+register_op("decode", SOURCE_SCHEMA, "ScalarType dtype", allocate=_allocate_decoded, write=_write_decoded)
+
+
+def decode(
+    image: Tensor,
+    encoding: Encoding | None = None,
+    *,
+    regions: Sequence[Region] | None = None,
+    saturation: float | None = None,
+    saturated: Saturated = "keep",
+    dtype: torch.dtype = torch.float32,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Turn raw bytes, or a native tensor, into linear pixels. BLANK, NaN and infinite pixels become NaN.
+
+    ``value = stored * bscale + bzero``, then ``(value - bias) * gain`` inside regions, each step rounded once in float64 before the result
+    is rounded to ``dtype``. The input is not written.
+
+    Args:
+        image: ``(..., H, W)`` native tensor (integers or floats of 8 to 64 bits), or ``(..., H, W * itemsize)`` uint8 raw big-endian bytes
+            with ``encoding``; need not be contiguous.
+        encoding: what the raw bytes mean; ``None`` for a native tensor.
+        regions: rectangles to cut out and calibrate; ``None`` or empty for the whole image.
+        saturation: threshold in decoded DN, before bias and gain.
+        saturated: ``"invalid"`` makes pixels at or above ``saturation`` NaN; ``"keep"`` and ``"top"`` leave them as they are.
+        dtype: float32, float64, bfloat16 or float16; not looked at when ``out`` is given.
+        out: result to write into, ``(..., H', W')`` in one of those dtypes; must not overlap ``image``.
+
+    Returns:
+        ``(..., H', W')`` in the unit of the file, times the gains: ``out``, or a new tensor on the device of ``image``.
+
+    Raises:
+        UsageError: (a ``ValueError``) if an argument has a value or dtype that it cannot have.
+        InputShapeError: (a ``UsageError``) if a shape does not fit the encoding, the regions or the result.
+
+    References: FITS standard 4.0, sections 4.4.2.5 and 5.
+    """
+    source = describe_source(image, encoding, regions, saturation, saturated)
+    if out is None:
+        if dtype not in _DECODED_DTYPES:
+            raise UsageError(f"dtype must be one of {', '.join(str(d) for d in _DECODED_DTYPES)}, got {dtype}")
+        result: Tensor = torch.ops.zoo.decode(image, *source, dtype)
+        return result
+    check_out(out, result_shape(image, source.bitpix, source.geometry), _DECODED_DTYPES, image)
+    torch.ops.zoo.decode.out(image, *source, out=out)
+    return out
