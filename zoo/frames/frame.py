@@ -113,11 +113,10 @@ class Frame:
         """
         if out is not None and tuple(out.shape) != self.shape:
             raise InputShapeError(f"out must have shape {self.shape}, the shape of the frame, got {tuple(out.shape)}")
-        if self.encoding is None:
-            if out is None:
-                return self.pixels
-            return out.copy_(self.pixels)
-        image = decode(self.pixels, self.encoding, regions=self.regions or None, out=None if out is None else out[0])
+        if self.encoding is None and not self.regions:
+            return self.pixels if out is None else out.copy_(self.pixels)
+        stored = self.pixels if self.encoding else self.pixels[0]
+        image = decode(stored, self.encoding, regions=self.regions or None, out=None if out is None else out[0])
         return image[None] if out is None else out
 
     def with_pixels(self, pixels: Tensor, *, unit: Unit | None = None) -> Frame:

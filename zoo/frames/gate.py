@@ -24,6 +24,7 @@ reader allocate, loop or map more than the file itself holds. A refusal is a :cl
 ``subarray``, ``binned``     a raw Hubble frame that is not the full, unbinned chip
 ``unknown-readout``          a raw Hubble frame read in a mode whose geometry or gain is not known here
 ``bad-geometry``             a raw Hubble frame of another size than its camera gives
+``no-bias``                  a raw Hubble frame whose bias pixels are all blank
 ============================ ==========================================================================================
 """
 
@@ -120,8 +121,8 @@ def check_scaling(hdu: Hdu, path: Path | str | None) -> tuple[float, float, int 
         raise FrameError("bad-header", path=path, hdu=hdu.index, got="BSCALE = 0", expected="a number other than 0")
     if hdu.bitpix < 0:
         blank = None
-    elif blank is not None and (isinstance(blank, bool) or not isinstance(blank, int)):
-        raise FrameError("bad-header", path=path, hdu=hdu.index, got=f"BLANK = {blank!r}", expected="an integer")
+    elif blank is not None and (isinstance(blank, bool) or not isinstance(blank, int) or not -(2**63) <= blank < 2**63):
+        raise FrameError("bad-header", path=path, hdu=hdu.index, got=f"BLANK = {blank!r}", expected="an integer of 64 bits")
     return float(bscale), float(bzero), blank
 
 
