@@ -13,6 +13,8 @@
 
 namespace py = pybind11;
 
+void bind_blur(py::module_& module);
+
 namespace {
 
 // Number of usable CUDA devices and, where it is 0, why. Never fails: a machine without a driver is an ordinary case.
@@ -48,4 +50,5 @@ PYBIND11_MODULE(_native, module) {
     module.def("usable_threads", [](int requested) { return zoo::usable_threads(requested); });
     module.def("cuda_archs", cuda_archs);
     module.def("cuda_devices", cuda_devices);
+    bind_blur(module);
 }

@@ -1,0 +1,33 @@
+// One piece of a blur on the CPU: what blur.cpp hands to the copy of blur_simd.cpp that fits the processor.
+#pragma once
+
+#include "blur.hpp"
+#include "simd.hpp"
+
+namespace zoo {
+
+// Rows and columns are padded to whole vectors of the widest instruction set, so that every output is computed by the same instructions
+// whatever block it falls into: the bits do not depend on the partition.
+constexpr std::int64_t blur_padding = 64;
+
+struct BlurBlock {
+    std::int64_t frame;
+    std::int64_t row_begin, row_end;
+    std::int64_t column_begin, column_end;
+    void* scratch;  // blur_block_bytes()
+};
+
+static inline std::int64_t blur_padded(std::int64_t width) { return (width + blur_padding - 1) / blur_padding * blur_padding; }
+
+// Bytes for a block of that width: a ring of blurred rows and their pointers, a line with its border, a result; all twice with weights.
+static inline std::int64_t blur_block_bytes(std::int64_t width, std::int64_t max_radius, bool weights, std::int64_t item_bytes) {
+    const std::int64_t taps = 2 * max_radius + 1;
+    const std::int64_t padded = blur_padded(width);
+    const std::int64_t items = (taps + 1) * padded + blur_padded(padded + 2 * max_radius);
+    const std::int64_t pointers = blur_padded(taps * static_cast<std::int64_t>(sizeof(void*)));
+    return (weights ? 2 : 1) * items * item_bytes + pointers;
+}
+
+ZOO_DECLARE_ISAS(void blur_block(const BlurArguments& arguments, const BlurBlock& block) noexcept)
+
+}  // namespace zoo
