@@ -1,0 +1,203 @@
+"""From frames to probabilities: the one place where evaluation and prediction run a model."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from zoo.errors import InputShapeError, UsageError
+from zoo.frames import Frame
+from zoo.models import LoadedModel
+from zoo.steps import Pipeline
+
+PRECISIONS = ("fp32", "bf16")
+GEOMETRY_STEPS = frozenset({"resize", "crop", "pad"})
+
+_Task = TypeVar("_Task")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class FittedPipeline(Pipeline):
+    """The pipeline of a run, for frames of any size.
+
+    A frame that the run's own steps bring to the model's input shape is treated as in training. Any other keeps its aspect ratio: the steps
+    that change the size are replaced by a block mean, if it is larger, and by padding with its sky, if it is smaller.
+
+    Args:
+        loaded: the model with its pipeline.
+    """
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        super().__init__(loaded.pipeline.to_list())
+        self.input_shape = loaded.input_shape
+        self._any_size = Pipeline(_for_any_size(loaded.pipeline, self.input_shape))
+        self._trims = any(_plain_name(step) == "overscan" for step in self.to_list())
+
+    def size_of(self, frame: Frame) -> tuple[int, int]:
+        """Return the height and width of a frame, without the bias columns that the pipeline cuts off."""
+        if frame.layout is not None and self._trims:
+            return frame.layout.science_shape
+        return frame.shape[1], frame.shape[2]
+
+    def adapts(self, frame: Frame) -> bool:
+        """Return whether the run's own steps do not bring this frame to the model's input shape."""
+        try:
+            return self.output_shape((1, *self.size_of(frame))) != self.input_shape
+        except InputShapeError:
+            return True
+
+    def run_frame(self, frame: Frame, *, generator: Generator | None = None, out: Tensor | None = None) -> Tensor:
+        """Apply the frame part, fitted to the frame's size; see `zoo.Pipeline.run_frame`.
+
+        Raises:
+            InputShapeError: also where fitting does not help, since another step changes the size.
+        """
+        if not self.adapts(frame):
+            return super().run_frame(frame, generator=generator, out=out)
+        size = self.size_of(frame)
+        got = self._any_size.output_shape((1, *size))
+        if got != self.input_shape:
+            raise InputShapeError(f"a frame of {size[0]}x{size[1]} becomes {got} in '{self._any_size}', the model takes {self.input_shape}")
+        return self._any_size.run_frame(frame, generator=generator, out=out)
+
+
+def _for_any_size(pipeline: Pipeline, shape: tuple[int, int, int]) -> list[dict[str, Any]]:
+    """Return the steps with ``resize``, where the pixels are linear, and ``pad``, after all frame steps, instead of their own geometry."""
+    steps, count = pipeline.to_list(), len(pipeline.frame_steps)
+    names = [_plain_name(step) for step in steps]
+    place = next((i for i, step in enumerate(pipeline.frame_steps) if step.unit_out == "dimensionless"), count)
+    place = min([place, *(names.index(name) for name in ("resize", "crop") if name in names)])
+    fit = {"height": shape[1], "width": shape[2]}
+
+    def kept(first: int, last: int) -> list[dict[str, Any]]:
+        return [step for step, name in zip(steps[first:last], names[first:last], strict=True) if name not in GEOMETRY_STEPS]
+
+    linear, rest, batch = kept(0, place), kept(place, count), kept(count, len(steps))
+    return [*linear, {"step": "resize", **fit}, *rest, {"step": "pad", **fit}, *batch]
+
+
+def _plain_name(step: dict[str, Any]) -> str:
+    return str(step["step"]).rpartition(":")[2]
+
+
+class Classifier:
+    """A loaded model on a device, in inference mode.
+
+    Args:
+        loaded: the model with its pipeline.
+        device: ``auto`` (CUDA where there is one, else CPU), ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``fp32``, or ``bf16`` to run the model under bfloat16 autocast.
+
+    Raises:
+        UsageError: the device is not there, or the precision is unknown.
+    """
+
+    def __init__(self, loaded: LoadedModel, *, device: str = "auto", precision: str = "fp32") -> None:
+        if precision not in PRECISIONS:
+            raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        self.loaded, self.device, self.precision = loaded, find_device(device), precision
+        loaded.model.eval().to(self.device)
+
+    def __call__(self, images: Tensor) -> NDArray[np.float64]:
+        """Return the probabilities of each frame.
+
+        Args:
+            images: ``(N, 1, H, W)`` float32, as the frame part of the pipeline gives them.
+
+        Returns: ``(N, K)``; the row of a frame for which the model gives NaN or infinity is NaN.
+        """
+        with torch.inference_mode():
+            batch = self.loaded.pipeline.run_batch(images.to(self.device))
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+                logits = self.loaded.model(batch)
+            values = logits.double().cpu()
+        chances = torch.softmax(values, dim=1)
+        chances[~torch.isfinite(values).all(dim=1)] = torch.nan
+        return np.asarray(chances.numpy(), dtype=np.float64)
+
+
+def find_device(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` into a device. Raises: UsageError: unknown, or not on this machine."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as err:
+        raise UsageError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from err
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise UsageError(f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices; 'zoo doctor' says why")
+    return device
+
+
+def classify(
+    tasks: Iterable[_Task],
+    read: Callable[[_Task], Iterable[tuple[_Item, Tensor | None]]],
+    classifier: Classifier,
+    *,
+    batch_size: int,
+    workers: int,
+) -> Iterator[tuple[_Item, NDArray[np.float64] | None]]:
+    """Yield every item that ``read`` gives, in order, with its ``(K,)`` probabilities; ``None`` for an item without an image.
+
+    Args:
+        tasks: what to read, taken one by one.
+        read: gives the items of a task, each with its ``(1, H, W)`` float32 or ``None``; called in threads, must not raise for a bad input.
+        classifier: runs the model on batches of ``batch_size``.
+        batch_size, workers: at most a batch and ``workers + 1`` tasks are held at a time.
+    """
+    held: list[tuple[_Item, Tensor | None]] = []
+    images: list[Tensor] = []
+    for items in ordered(tasks, read, workers=workers, ahead=workers + 1):
+        for item, image in items:
+            held.append((item, image))
+            if image is not None:
+                images.append(image)
+            # What was refused waits for the frames before it, but no longer than a few batches.
+            if len(images) == batch_size or not images or len(held) >= 16 * batch_size:
+                yield from _flush(held, images, classifier)
+    yield from _flush(held, images, classifier)
+
+
+def _flush(
+    held: list[tuple[_Item, Tensor | None]], images: list[Tensor], classifier: Classifier
+) -> Iterator[tuple[_Item, NDArray[np.float64] | None]]:
+    """Classify the images, then give and forget all that is held."""
+    chances = iter(classifier(torch.stack(images)) if images else ())
+    done = [(item, None if image is None else next(chances)) for item, image in held]
+    held.clear()
+    images.clear()
+    yield from done
+
+
+def ordered(tasks: Iterable[_Task], work: Callable[[_Task], _Result], *, workers: int, ahead: int) -> Iterator[_Result]:
+    """Yield ``work(task)`` for each task in order, computed by threads at most ``ahead`` tasks before it is taken.
+
+    Args:
+        tasks: taken one by one, never all at once.
+        work: called in a thread; with ``workers`` 0 in the caller's.
+        workers: threads.
+        ahead: how many results may wait or be under way, >= 1; this bounds the memory.
+    """
+    if workers == 0:
+        yield from map(work, tasks)
+        return
+    waiting: deque[Future[_Result]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="zoo-frames") as pool:
+        try:
+            for task in tasks:
+                if len(waiting) >= ahead:
+                    yield waiting.popleft().result()
+                waiting.append(pool.submit(work, task))
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
