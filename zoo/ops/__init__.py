@@ -1,24 +1,32 @@
-"""Operations on frames: each a torch op in the namespace ``zoo`` with a compiled kernel and a pure-torch reference."""
+"""Operations on frames: each a torch op in the namespace ``zoo`` with a compiled kernel and a pure-torch reference.
 
-from __future__ import annotations
+The names below are functions and classes; ``blur`` and ``normalize`` are also the modules that define them, found by
+``import_module("zoo.ops.blur")``.
+"""
 
-import importlib
+from zoo.ops.blur import blur
+from zoo.ops.limits import Manual, MedianMAD, MinMax, Percentile, SigmaClip, ZScale
+from zoo.ops.normalize import frame_statistics, normalize
+from zoo.ops.raw import Encoding, Region, decode
+from zoo.ops.stretch import Asinh, Linear, Log, Power, Sinh, Sqrt
 
-_HOMES = {
-    "Encoding": "raw",
-    "Region": "raw",
-    "decode": "raw",
-    "normalize": "normalize",
-    "frame_statistics": "normalize",
-    "blur": "blur",
-    **dict.fromkeys(("Manual", "MinMax", "Percentile", "ZScale", "SigmaClip", "MedianMAD"), "limits"),
-    **dict.fromkeys(("Linear", "Sqrt", "Log", "Asinh", "Sinh", "Power"), "stretch"),
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__all__ = [
+    "Asinh",
+    "Encoding",
+    "Linear",
+    "Log",
+    "Manual",
+    "MedianMAD",
+    "MinMax",
+    "Percentile",
+    "Power",
+    "Region",
+    "SigmaClip",
+    "Sinh",
+    "Sqrt",
+    "ZScale",
+    "blur",
+    "decode",
+    "frame_statistics",
+    "normalize",
+]

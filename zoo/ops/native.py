@@ -9,7 +9,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypedDict
 
+import torch
+
 from zoo.errors import PluginError, SettingsError
+
+# Numbers agree with csrc/scalar_types.hpp.
+DTYPE_CODES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 
 # Written by setup.py when ZOO_BUILD_EXT=auto and the build failed.
 _FAILURE_NOTE = Path(__file__).resolve().parent.parent / "_native_failure.txt"
