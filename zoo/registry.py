@@ -255,14 +255,16 @@ class Registry:
 
 
 _registry: Registry | None = None
-_configuration: dict[str, Any] = {}
+_configuration: dict[str, Any] = {"files": (), "safe": False}
 
 
 def configure(*, files: Sequence[Path] = (), safe: bool = False) -> None:
     """Say, before the registry is first used, which files it loads as well, and whether it leaves third parties out."""
     global _registry
-    _configuration.update(files=tuple(files), safe=safe)
-    _registry = None
+    wanted = {"files": tuple(files), "safe": safe}
+    if wanted != _configuration:
+        _configuration.update(wanted)
+        _registry = None
 
 
 def get_registry() -> Registry:
@@ -275,9 +277,9 @@ def get_registry() -> Registry:
     if _registry is None:
         limit = os.environ.get("ZOO_PLUGINS")
         _registry = Registry.load(
-            entry_points=not _configuration.get("safe", False),
+            entry_points=not _configuration["safe"],
             only=None if limit is None else [name.strip() for name in limit.split(",") if name.strip()],
-            files=_configuration.get("files", ()),
+            files=_configuration["files"],
             strict=_read_flag("ZOO_STRICT_PLUGINS"),
         )
     return _registry
