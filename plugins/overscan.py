@@ -53,7 +53,7 @@ def measure_bias(frame: Frame) -> dict[str, float]:
     """The bias level of each amplifier of a raw chip, measured in its bias columns.
 
     It is the mean of the bias pixels within 3 standard deviations of their median, clipped until nothing more falls out: charge that trails
-    into the bias columns, and cosmic rays, which hit none but leave theirs, do not count, and the result is finer than 1 DN.
+    into the bias columns does not count, and the result is finer than the 1 DN of a median.
 
     Args:
         frame: a raw frame with its layout.
