@@ -111,7 +111,10 @@ def _check_gradients(verify: _Verify, model: nn.Module, batch: Tensor, num_class
     logits = model(batch)
     _check_logits(verify, logits, (2, num_classes))
     labels = torch.arange(2) % num_classes
-    nn.functional.cross_entropy(logits, labels).backward()
+    try:
+        nn.functional.cross_entropy(logits, labels).backward()
+    except RuntimeError as error:
+        verify(False, f"backward failed: {str(error).splitlines()[0]}", "work out of place, on new tensors, in forward")
     for key, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
