@@ -1,0 +1,1 @@
+"""The built-in simulated sky: galaxies and nebulae / star clusters as HST raw frames, rendered from a seed."""
