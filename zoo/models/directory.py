@@ -101,10 +101,10 @@ def make_card(
 
 
 def save_model(folder: str | os.PathLike[str], model: nn.Module, card: Mapping[str, Any]) -> Path:
-    """Write a model directory; the seal comes last, so a folder that was not finished is never taken for a model.
+    """Write a model directory; it appears under its name when it is complete.
 
     Args:
-        folder: made if absent; a model directory that is there is replaced.
+        folder: made if absent; what is there is replaced.
         model: any device and dtype; saved as it is. Tied weights are stored under each of their names.
         card: from `make_card`; ``schema`` and ``zoo`` (the version) are added.
 
@@ -113,12 +113,10 @@ def save_model(folder: str | os.PathLike[str], model: nn.Module, card: Mapping[s
     Raises:
         StorageError: it cannot be written. PluginError: the state dict holds something that is no tensor.
     """
-    root = Path(folder)
-    (root / storage.SEAL_NAME).unlink(missing_ok=True)
-    save_tensors(root / WEIGHTS_NAME, model.state_dict())
-    storage.write_json(root / CARD_NAME, {"schema": CARD_SCHEMA, "zoo": zoo.__version__, **card})
-    storage.seal_directory(root)
-    return root
+    with storage.sealed_directory(folder) as new:
+        save_tensors(new / WEIGHTS_NAME, model.state_dict())
+        storage.write_json(new / CARD_NAME, {"schema": CARD_SCHEMA, "zoo": zoo.__version__, **card})
+    return Path(folder)
 
 
 def load(run: str | os.PathLike[str]) -> LoadedModel:

@@ -1,0 +1,291 @@
+"""What a training run is told to do: one frozen dataclass per table of ``config.toml``, each key equal to its flag."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from zoo.errors import SettingsError
+from zoo.settings import check_keys, dump_toml, read_toml
+
+OPTIMIZERS = {"adamw": 3e-4, "sgd": 0.02}  # name -> learning rate when none is given
+SCHEDULES = ("cosine", "constant")
+PRECISIONS = ("auto", "fp32", "bf16")
+CLASS_WEIGHTS = ("none", "balanced")
+KEEP = ("best", "last")
+
+Table = TypeVar("Table")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """``[model]``: the architecture (``--model``) and its options (``--model-option key=value``)."""
+
+    name: str = "hrcn"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """``[data]``: what to train on.
+
+    Attributes:
+        source: manifest CSV, folder of class folders, or the name of a registered data set (``--data``).
+        root: where the files of a manifest are, or where a registered data set keeps its files.
+        labels: classes in index order; empty for the data set's own.
+        target_regex: class folders only: the part of a file name that names the target.
+        options: options of a registered data set.
+        allow_product: train although the frames are of different HST products.
+        baselines: fit the three baselines that a network has to beat; costs one reading of the training frames.
+    """
+
+    source: str = "simulated"
+    root: Path | None = None
+    labels: tuple[str, ...] = ()
+    target_regex: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    allow_product: bool = False
+    baselines: bool = True
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """``[train]``: how to train.
+
+    Attributes:
+        epochs: passes over the training frames.
+        batch_size: frames per forward pass; fewer training frames than that make one smaller batch.
+        accumulate: forward passes per optimizer step.
+        optimizer: ``adamw`` or ``sgd`` (Nesterov).
+        lr: peak learning rate; ``None`` takes the optimizer's own default.
+        weight_decay: decoupled decay of weights, not of biases and normalisation.
+        momentum: of ``sgd``; the first beta of ``adamw``.
+        warmup: share of all optimizer steps in which the rate rises linearly to its peak.
+        schedule: ``cosine`` (down to 0) or ``constant``, after the warm-up.
+        precision: ``fp32``, ``bf16`` (autocast; weights stay float32), or ``auto``: bf16 where the hardware has it.
+        clip_norm: largest norm of the whole gradient; 0 does not clip.
+        class_weights: ``none``, or ``balanced``: each class weighs the same in the loss.
+        loss: a registered loss.
+        keep: which weights become the model: of the ``last`` step, or of the epoch with the ``best`` validation loss.
+        seed: of weights, order and augmentation.
+        workers: threads that read frames; no result depends on it.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
+    """
+
+    epochs: int = 12
+    batch_size: int = 16
+    accumulate: int = 1
+    optimizer: str = "adamw"
+    lr: float | None = None
+    weight_decay: float = 0.05
+    momentum: float = 0.9
+    warmup: float = 0.1
+    schedule: str = "cosine"
+    precision: str = "auto"
+    clip_norm: float = 1.0
+    class_weights: str = "none"
+    loss: str = "cross_entropy"
+    keep: str = "last"
+    seed: int = 0
+    workers: int = 2
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("optimizer", tuple(OPTIMIZERS)),
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+            ("class_weights", CLASS_WEIGHTS),
+            ("keep", KEEP),
+        ):
+            if getattr(self, name) not in choices:
+                raise SettingsError(f"train.{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        for name in ("epochs", "batch_size", "accumulate"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"train.{name} must be >= 1, got {getattr(self, name)}")
+        for name in ("weight_decay", "clip_norm", "workers", "seed"):
+            if not getattr(self, name) >= 0:
+                raise SettingsError(f"train.{name} must be >= 0, got {getattr(self, name)}")
+        for name in ("momentum", "warmup"):
+            if not 0 <= getattr(self, name) < 1:
+                raise SettingsError(f"train.{name} must be >= 0 and < 1, got {getattr(self, name)}")
+        if self.lr is None:
+            object.__setattr__(self, "lr", OPTIMIZERS[self.optimizer])
+        if not self.lr > 0:  # type: ignore[operator]  # set just above
+            raise SettingsError(f"train.lr must be > 0, got {self.lr}")
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """``[output]``: where the run goes.
+
+    Attributes:
+        path: the run directory; ``None`` takes the next free ``runs/<model>-<data>-NNN``.
+        force: replace a run that is there.
+        loggers: registered loggers that get every line of ``metrics.jsonl`` too.
+    """
+
+    path: Path | None = None
+    force: bool = False
+    loggers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that determines a run. ``pipeline`` is empty for the data set's own steps.
+
+    Example: >>> zoo.train(zoo.TrainConfig.from_mapping({"model": {"name": "hrcn"}, "train": {"epochs": 1}}))
+    """
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    pipeline: tuple[Mapping[str, Any], ...] = ()
+    train: TrainSettings = field(default_factory=TrainSettings)
+    output: OutputSettings = field(default_factory=OutputSettings)
+
+    @classmethod
+    def from_mapping(cls, tables: Mapping[str, Any], *, where: str = "configuration") -> TrainConfig:
+        """Build a configuration from nested tables; what is absent has its default.
+
+        Args:
+            tables: as TOML gives them; text is accepted for numbers and booleans, because environment variables hold nothing else.
+            where: the source, for messages.
+
+        Raises:
+            SettingsError: an unknown key (the nearest is suggested), or a value of the wrong type or outside its range.
+        """
+        check_keys(tables, [entry.name for entry in fields(cls)], where=where)
+        pipeline = tables.get("pipeline", ())
+        if isinstance(pipeline, (str, Mapping)) or not isinstance(pipeline, Sequence):
+            raise SettingsError(f"{where}: pipeline must be an array of tables ([[pipeline]]), got {type(pipeline).__name__}")
+        for step in pipeline:
+            if not isinstance(step, Mapping) or not isinstance(step.get("step"), str):
+                raise SettingsError(f'{where}: each [[pipeline]] needs step = "NAME", got {step!r}')
+        return cls(
+            model=_read_table(ModelSettings, tables.get("model", {}), f"{where}: [model]"),
+            data=_read_table(DataSettings, tables.get("data", {}), f"{where}: [data]"),
+            pipeline=tuple(dict(step) for step in pipeline),
+            train=_read_table(TrainSettings, tables.get("train", {}), f"{where}: [train]"),
+            output=_read_table(OutputSettings, tables.get("output", {}), f"{where}: [output]"),
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> TrainConfig:
+        """Read a TOML file. Raises: SettingsError: unreadable, no TOML, or as `from_mapping`."""
+        return cls.from_mapping(read_toml(path), where=str(path))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the tables as plain values; `from_mapping` gives the same configuration back."""
+        tables: dict[str, Any] = {}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if entry.name == "pipeline":
+                tables["pipeline"] = [dict(step) for step in value]
+            else:
+                tables[entry.name] = {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+        return tables
+
+    def to_toml(self) -> str:
+        """Return the configuration as TOML, every key written out."""
+        return dump_toml(self.to_mapping())
+
+    def with_changes(self, **tables: Mapping[str, Any]) -> TrainConfig:
+        """Return a copy in which some keys of some tables differ: ``config.with_changes(train={"epochs": 3})``."""
+        return replace(self, **{name: replace(getattr(self, name), **dict(changes)) for name, changes in tables.items()})
+
+
+# Key -> flag where the two are not one word; each key's environment variable is ZOO_ and the flag in capitals.
+FLAGS = {
+    "model.name": "model",
+    "model.options": "model-option",
+    "data.source": "data",
+    "data.options": "data-option",
+    "output.path": "output",
+    "output.loggers": "logger",
+}
+
+
+def flag_names() -> dict[str, str]:
+    """Return the flag of every key: ``{"train.batch_size": "batch-size", "model.name": "model", ...}``."""
+    tables = {"model": ModelSettings, "data": DataSettings, "train": TrainSettings, "output": OutputSettings}
+    keys = [f"{table}.{entry.name}" for table, kind in tables.items() for entry in fields(kind)]
+    return {key: FLAGS.get(key, key.partition(".")[2].replace("_", "-")) for key in keys}
+
+
+def environment_variables() -> dict[str, str]:
+    """Return the key that each ``ZOO_*`` variable sets: ``{"ZOO_BATCH_SIZE": "train.batch_size", ...}``; tables of options have none."""
+    return {f"ZOO_{flag.replace('-', '_').upper()}": key for key, flag in flag_names().items() if not key.endswith(".options")}
+
+
+def merge_settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay nested tables over each other, later ones above; tables merge key by key, lists and values replace."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = merged.get(key)
+            merged[key] = merge_settings(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def nest_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn ``{"train.lr": 1}`` into ``{"train": {"lr": 1}}``."""
+    tables: dict[str, Any] = {}
+    for key, value in values.items():
+        table, _, name = key.partition(".")
+        tables.setdefault(table, {})[name] = value
+    return tables
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _read_table(kind: type[Table], values: Any, where: str) -> Table:
+    """Build one dataclass from one table."""
+    if not isinstance(values, Mapping):
+        raise SettingsError(f"{where} must be a table, got {values!r}")
+    hints = typing.get_type_hints(kind)
+    check_keys(values, hints, where=where)
+    return kind(**{key: _coerce(value, hints[key], f"{where} {key}") for key, value in values.items()})
+
+
+def _coerce(value: Any, hint: Any, where: str) -> Any:
+    """Return ``value`` as the type of a field: int, float, str, bool, Path, tuple of str, mapping, or one of them or None."""
+    if isinstance(hint, types.UnionType):
+        return None if value is None else _coerce(value, next(part for part in typing.get_args(hint) if part is not type(None)), where)
+    origin = typing.get_origin(hint)
+    if origin is tuple:
+        words = [word.strip() for word in value.split(",")] if isinstance(value, str) else value
+        if isinstance(words, Sequence) and all(isinstance(word, str) for word in words):
+            return tuple(word for word in words if word)
+        raise SettingsError(f"{where} must be a list of names, got {value!r}")
+    if origin is not None:
+        if isinstance(value, Mapping):
+            return dict(value)
+        raise SettingsError(f"{where} must be a table, got {value!r}")
+    if hint is bool:
+        text = str(value).lower()
+        if text in ("true", "1", "yes", "on"):
+            return True
+        if text in ("false", "0", "no", "off"):
+            return False
+    elif hint in (str, Path) and isinstance(value, (str, Path)):
+        return hint(value)
+    elif hint in (int, float) and not isinstance(value, bool) and isinstance(value, (int, float, str)):
+        try:
+            number = float(value)
+            if hint is float and number == number:
+                return number
+            if number.is_integer():
+                return int(value) if isinstance(value, str) and value.strip().lstrip("+-").isdigit() else int(number)
+        except (ValueError, OverflowError):
+            pass
+    raise SettingsError(f"{where} must be {'a path' if hint is Path else hint.__name__}, got {value!r}")

@@ -1,0 +1,35 @@
+"""What a training tells while it runs. The library is silent; the command line derives from `Progress`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.training.plan import Plan
+
+
+class Progress:
+    """Receives what happens; every method does nothing here."""
+
+    def note(self, text: str) -> None:
+        """One line that a user should read."""
+
+    def plan(self, plan: Plan, run: Path, baselines: Mapping[str, Mapping[str, float]]) -> None:
+        """The run is settled and its directory is there. ``baselines``: scores on the validation frames, empty where none were fitted."""
+
+    def begin(self, steps_done: int, steps: int) -> None:
+        """The first step follows; a resumed run has done some already."""
+
+    def step(self, record: Mapping[str, Any]) -> None:
+        """An optimizer step was done; the line that was written to ``metrics.jsonl``."""
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """An epoch was done and validated; likewise."""
+
+    @contextmanager
+    def stage(self, description: str, total: int, *, unit: str = "frames") -> Iterator[Callable[[int], None]]:
+        """Something other than training steps takes time; yields a function that takes how many units were just done."""
+        yield lambda count: None

@@ -1,0 +1,179 @@
+"""The run directory: its name, its records, and what is known of the machine that wrote it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import zoo
+from zoo import storage
+from zoo.errors import StorageError
+from zoo.models.directory import MODEL_FOLDER, RUNS_FOLDER, find_run
+from zoo.training.config import TrainConfig
+
+CONFIG_NAME = "config.toml"
+ENVIRONMENT_NAME = "environment.json"
+MANIFEST_NAME = "manifest.csv"
+BASELINES_NAME = "baselines.json"
+PACKAGES = ("torch", "numpy", "scipy", "astropy", "safetensors")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory.
+
+    Attributes:
+        path: the directory.
+        label: the model's name with its options, such as ``hrcn[padding=same]``.
+        summary: of a finished run: ``train`` and ``val`` scores, steps, time; empty before.
+    """
+
+    path: Path
+    label: str = ""
+    summary: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> Path:
+        """The model directory."""
+        return self.path / MODEL_FOLDER
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint from which ``--resume`` goes on."""
+        return self.path / "checkpoints" / "last"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the epoch with the lowest validation loss, as a model directory."""
+        return self.path / "checkpoints" / "best"
+
+
+def create_run(config: TrainConfig, *, model: str, data: str) -> Path:
+    """Make the directory of a new run.
+
+    Args:
+        config: ``output.path`` names it, else it is the next free ``runs/<model>-<data>-NNN``; ``output.force`` replaces a run.
+        model, data: names for the directory.
+
+    Raises:
+        StorageError: something is there already that is not an empty folder, or with ``force`` is no run.
+    """
+    path = config.output.path
+    if path is None:
+        stem = re.sub(r"[^A-Za-z0-9._]+", "-", f"{model}-{data}").strip("-.")
+        folder = Path(RUNS_FOLDER)
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = [int(found[1]) for entry in folder.iterdir() if (found := re.fullmatch(re.escape(stem) + r"-(\d{3,})", entry.name))]
+        number = max(taken, default=0) + 1
+        while True:
+            path = folder / f"{stem}-{number:03d}"
+            try:
+                path.mkdir()  # fails where another process was faster
+                break
+            except FileExistsError:
+                number += 1
+    elif path.exists() and not path.is_dir():
+        raise StorageError(f"{path}: got a file, expected the name of a run directory")
+    elif path.is_dir() and any(path.iterdir()):
+        _replace(path, force=config.output.force)
+    path.mkdir(parents=True, exist_ok=True)
+    _link_latest(path)
+    return path
+
+
+def open_run(run: str | os.PathLike[str]) -> Path:
+    """Return the directory of a run that can be resumed; ``"latest"`` means ``runs/latest``.
+
+    Raises:
+        StorageError: it is absent or no run.
+    """
+    path = find_run(run)
+    if path.name == MODEL_FOLDER and (path.parent / CONFIG_NAME).is_file():
+        path = path.parent
+    if not (path / CONFIG_NAME).is_file():
+        raise StorageError(f"{path}: got a folder without {CONFIG_NAME}, expected a run that 'zoo train' began")
+    return path
+
+
+def write_environment(path: Path, config: TrainConfig, facts: Mapping[str, Any]) -> None:
+    """Write ``environment.json``: versions, commit, machine, seed, command."""
+    versions = {name: _version(name) for name in PACKAGES}
+    storage.write_json(
+        path / ENVIRONMENT_NAME,
+        {
+            "schema": 1,
+            "zoo": zoo.__version__,
+            "commit": _commit(),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "versions": versions,
+            "machine": dict(facts),
+            "seed": config.train.seed,
+            "command": sys.argv,
+        },
+    )
+
+
+def machine_facts(device: torch.device, precision: str) -> dict[str, Any]:
+    """Return what the last bits of a training depend on besides the configuration."""
+    facts: dict[str, Any] = {"torch": torch.__version__, "device": device.type, "precision": precision, "threads": torch.get_num_threads()}
+    facts["cpu"] = torch.backends.cpu.get_cpu_capability()
+    if device.type == "cuda":
+        facts["gpu"] = torch.cuda.get_device_name(device)
+        facts["cuda"] = torch.version.cuda
+    return facts
+
+
+def _replace(path: Path, *, force: bool) -> None:
+    """Remove the run that is at ``path``, or refuse."""
+    if not (path / CONFIG_NAME).is_file():
+        raise StorageError(f"{path}: got a folder that is not empty and no run, expected a new name; choose another with -o")
+    if not force:
+        raise StorageError(
+            f"{path}: a run is here already; continue it with --resume {path}, replace it with --force, or choose another -o"
+        )
+    shutil.rmtree(path)
+
+
+def _link_latest(path: Path) -> None:
+    """Point ``runs/latest`` to a run inside ``runs``; runs elsewhere are found by their path alone."""
+    folder = Path(RUNS_FOLDER)
+    if path.resolve().parent != folder.resolve():
+        return
+    link = folder / "latest"
+    if link.exists() and not link.is_symlink():
+        raise StorageError(f"{link}: got a folder, expected the link that zoo keeps there; rename it")
+    temporary = folder / f"{storage.TEMPORARY_PREFIX}latest-{os.getpid()}"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(path.name)
+    temporary.replace(link)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the source tree that zoo runs from, if it is one."""
+    root = Path(zoo.__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        answer = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
