@@ -64,7 +64,7 @@ class Resize:
         if self.factor:
             return self.factor
         needed = [-(-size // limit) for size, limit in zip(shape[1:], (self.height, self.width), strict=True) if limit]
-        return max(1, *needed)
+        return max([1, *needed])
 
     def output_shape(self, shape: Shape) -> Shape:
         """``(1, ceil(H / factor), ceil(W / factor))``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -10,6 +11,8 @@ from torch import Tensor
 from zoo import ops
 from zoo.errors import UsageError
 from zoo.frames import Frame
+
+Limits = ops.Manual | ops.MinMax | ops.Percentile | ops.ZScale | ops.SigmaClip | ops.MedianMAD
 
 _STRETCHES = {"linear": ops.Linear, "sqrt": ops.Sqrt, "log": ops.Log, "asinh": ops.Asinh, "sinh": ops.Sinh, "power": ops.Power}
 
@@ -47,7 +50,7 @@ class Normalize:
         a: float = 0.0,
         clip: bool = True,
     ) -> None:
-        rules = {
+        rules: dict[str, Callable[[], Limits]] = {
             "manual": lambda: ops.Manual(lower, upper),
             "minmax": lambda: ops.MinMax(),
             "percentile": lambda: ops.Percentile(lower, upper),
