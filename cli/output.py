@@ -127,6 +127,44 @@ def emit_json(results: object, **metadata: object) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
+class JsonStream:
+    """What `emit_json` prints, with the results written one by one and never held; a context manager that closes the document.
+
+    A document that was cut off by an error is not valid JSON, so that nobody takes it for a whole one.
+
+    Args:
+        metadata: as for `emit_json`.
+    """
+
+    def __init__(self, **metadata: object) -> None:
+        self._metadata: dict[str, object] = {"zoo": _version(), **_plain_items(metadata)}
+        self._summary: dict[str, object] = {}
+        self._separator = "\n"
+
+    def __enter__(self) -> JsonStream:
+        click.echo(f'{{"schema": {SCHEMA}, "metadata": {json.dumps(self._metadata)}, "results": [', nl=False)
+        return self
+
+    def write(self, result: object) -> None:
+        """Print one result."""
+        click.echo(f"{self._separator}{json.dumps(plain(result))}", nl=False)
+        self._separator = ",\n"
+
+    def summarise(self, **summary: object) -> None:
+        """Set what stands under ``summary``, after the results."""
+        self._summary = _plain_items(summary)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is None:
+            click.echo(f'\n], "summary": {json.dumps(self._summary)}}}')
+
+
+def note_domain(domain: str) -> None:
+    """Say on stderr that figures of a simulated domain hold for the simulator only; nothing for other domains."""
+    if domain == "simulated":
+        note("domain: simulated. These numbers hold for the simulator only, and no published figure stands beside them.")
+
+
 def plain(value: object) -> object:
     """Turn a value into what JSON can hold; NaN and infinities become ``None``."""
     if isinstance(value, float):

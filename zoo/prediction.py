@@ -12,8 +12,8 @@ from pathlib import Path
 from torch import Tensor
 
 from zoo.data.manifest import walk_files
-from zoo.errors import DataError, FrameError, InputShapeError, UsageError, ZooError
-from zoo.evaluation.inference import Classifier, FittedPipeline, classify
+from zoo.errors import DataError, UsageError, ZooError
+from zoo.evaluation.inference import Classifier, FittedPipeline, classify, refusal_code
 from zoo.frames import Frame, read_frames
 from zoo.models import LoadedModel, load
 
@@ -28,14 +28,14 @@ class Prediction:
     Attributes:
         path, hdu: the file and the index of its HDU; ``hdu`` is ``None`` where a whole file was refused.
         status: ``ok`` or ``refused``.
-        code: why it was refused: a code of `zoo.errors.FrameError`, or ``other-product`` (see ``allow_product``), ``bad-size`` (no step
+        code: why it was refused: a code of `zoo.frames.gate`, or ``other-product`` (see ``allow_product``), ``bad-size`` (no step
             brings it to the model's input shape), ``step-failed`` (a step raised), ``non-finite`` (the model gave NaN), ``no-frames`` (a
             folder without FITS files, or a pattern that matches nothing). Empty when ``ok``.
         label: the class of highest probability; empty when refused.
         probabilities: class -> probability in [0, 1]; empty when refused.
         rootname, instrument, filter, product: from the headers; empty where unknown.
         height, width: of the frame after its bias columns are cut off, pixels; 0 where unknown.
-        adapted: whether the frame had another size than the pipeline was made for, and was rebinned or padded to fit.
+        adapted: whether the frame has another shape than the model's input, and was padded or cut to fit.
         message: for a refused input, what was got and what to do.
     """
 
@@ -205,12 +205,8 @@ class _Reader:
 
 def _refused(row: Prediction, error: Exception) -> Prediction:
     """Turn whatever stopped one frame into its row: no single frame, and no third-party step, may stop the others."""
-    if isinstance(error, FrameError):
-        code = error.code
-    else:
-        code = "bad-size" if isinstance(error, InputShapeError) else "unreadable" if isinstance(error, OSError) else "step-failed"
     text = str(error) if isinstance(error, ZooError) else f"{type(error).__name__}: {error}"
-    return replace(row, status="refused", code=code, message=text)
+    return replace(row, status="refused", code=refusal_code(error), message=text)
 
 
 def _rows(

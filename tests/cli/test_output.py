@@ -55,6 +55,38 @@ def test_json_has_schema_and_metadata_and_nan_is_null(capsys: pytest.CaptureFixt
     assert document["results"] == [{"name": "p", "value": None}, {"array": [1.0, None], "count": 3, "path": "a/b"}]
 
 
+def test_json_stream_is_the_same_document_with_a_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    for results in ([], [{"a": math.nan}], [{"a": 1}, {"a": 2}]):
+        with output.JsonStream(run="r") as stream:
+            for result in results:
+                stream.write(result)
+            stream.summarise(count=len(results))
+        document = json.loads(capsys.readouterr().out)
+        assert document["schema"] == 1
+        assert document["metadata"]["run"] == "r"
+        assert document["results"] == ([{"a": None}] if results[:1] != [{"a": 1}] and results else results)
+        assert document["summary"] == {"count": len(results)}
+
+
+def test_json_stream_that_fails_is_not_a_document(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        with output.JsonStream() as stream:
+            stream.write(1)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(capsys.readouterr().out)
+
+
+def test_domain_line_is_for_simulated_only(capsys: pytest.CaptureFixture[str]) -> None:
+    output.note_domain("files")
+    assert capsys.readouterr().err == ""
+    output.note_domain("simulated")
+    assert "hold for the simulator only" in capsys.readouterr().err
+
+
 def test_notes_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     output.note("hello")
     output.warn("careful")

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from zoo.errors import InputShapeError, UsageError
+from zoo.errors import DataError, FrameError, InputShapeError, UsageError
 from zoo.frames import Frame
 from zoo.models import LoadedModel
 from zoo.steps import Pipeline
+from zoo.training.device import find_device
 
 PRECISIONS = ("fp32", "bf16")
 GEOMETRY_STEPS = frozenset({"resize", "crop", "pad"})
@@ -48,11 +49,22 @@ class FittedPipeline(Pipeline):
         return frame.shape[1], frame.shape[2]
 
     def adapts(self, frame: Frame) -> bool:
-        """Return whether the run's own steps do not bring this frame to the model's input shape."""
-        try:
-            return self.output_shape((1, *self.size_of(frame))) != self.input_shape
-        except InputShapeError:
+        """Return whether the frame has another shape than the model's input has, so that it is padded, cut, or fitted in another way."""
+        if not self._takes(frame):
             return True
+        shape = (1, *self.size_of(frame))
+        for spec, step in zip(self.specs, self.frame_steps, strict=False):
+            before, shape = shape, step.output_shape(shape)
+            if spec.name.rpartition(":")[2] in ("pad", "crop") and shape != before:
+                return True
+        return False
+
+    def _takes(self, frame: Frame) -> bool:
+        """Return whether the run's own steps bring this frame to the model's input shape."""
+        try:
+            return self.output_shape((1, *self.size_of(frame))) == self.input_shape
+        except InputShapeError:
+            return False
 
     def run_frame(self, frame: Frame, *, generator: Generator | None = None, out: Tensor | None = None) -> Tensor:
         """Apply the frame part, fitted to the frame's size; see `zoo.Pipeline.run_frame`.
@@ -60,7 +72,7 @@ class FittedPipeline(Pipeline):
         Raises:
             InputShapeError: also where fitting does not help, since another step changes the size.
         """
-        if not self.adapts(frame):
+        if self._takes(frame):
             return super().run_frame(frame, generator=generator, out=out)
         size = self.size_of(frame)
         got = self._any_size.output_shape((1, *size))
@@ -124,17 +136,13 @@ class Classifier:
         return np.asarray(chances.numpy(), dtype=np.float64)
 
 
-def find_device(name: str) -> torch.device:
-    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` into a device. Raises: UsageError: unknown, or not on this machine."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as err:
-        raise UsageError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from err
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise UsageError(f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices; 'zoo doctor' says why")
-    return device
+def refusal_code(error: Exception) -> str:
+    """Return the stable word for why a frame was refused."""
+    if isinstance(error, FrameError):
+        return error.code
+    if isinstance(error, InputShapeError):
+        return "bad-size"
+    return "unreadable" if isinstance(error, OSError | DataError) else "step-failed"
 
 
 def classify(

@@ -1,0 +1,195 @@
+"""`evaluate`: run a model over labelled frames and say how good it is, with what the number is worth."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import Tensor
+
+import zoo
+from zoo import storage
+from zoo.data import DataSet, Row
+from zoo.data.baselines import Baselines
+from zoo.errors import DataError, UsageError, ZooError
+from zoo.evaluation import metrics
+from zoo.evaluation.inference import Classifier, FittedPipeline, classify, refusal_code
+from zoo.evaluation.intervals import METHOD, accuracy_interval
+from zoo.evaluation.result import Baseline, Evaluation, FrameResult, group_frames, score_intervals
+from zoo.evaluation.selection import Selection, select_data, split_seen
+from zoo.models import LoadedModel, load
+
+SCHEMA = 1
+EVALUATIONS_FOLDER = "evaluations"
+
+
+def evaluate(
+    run: str | os.PathLike[str] | LoadedModel,
+    data: str | os.PathLike[str] | DataSet | None = None,
+    *,
+    split: str | None = None,
+    root: str | os.PathLike[str] | None = None,
+    labels: Sequence[str] | None = None,
+    target_regex: str | None = None,
+    batch_size: int = 4,
+    workers: int = 2,
+    device: str = "auto",
+    precision: str = "fp32",
+    store: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Measure a run on labelled frames.
+
+    Args:
+        run: a run, a model directory, ``"latest"``, or what `zoo.load` gave.
+        data: a manifest, a folder of class folders, a registered name or a `DataSet`; by default the data that the run was trained on.
+        split: ``train``, ``val``, ``test`` or ``all``; by default ``test`` where the data have splits, else ``all``.
+        root: where the files of a manifest are.
+        labels: the classes to use, among those of the run; by default all of them. Frames of others are left out.
+        target_regex: class folders only, the part of a file name that names the target.
+        batch_size, workers, device, precision: as for `zoo.predict`.
+        store: whether to write the result to ``evaluations/`` of the run; one of the same model and frames is replaced.
+        progress: called with 1 after every frame.
+
+    Returns: scores of the frames that could be read; `Evaluation.refused` holds the others.
+
+    Raises:
+        DataError: there are no frames in that split, or none can be read. StorageError: there is no such run, or it cannot be written.
+        UsageError: an argument is out of range, a class is none of the run's, or a model directory has no data of its own.
+
+    Example: >>> zoo.evaluate("runs/latest", "simulated:shifted").intervals["accuracy"].lower
+    """
+    if batch_size < 1 or workers < 0:
+        raise UsageError(f"expected batch_size >= 1 and workers >= 0, got {batch_size} and {workers}")
+    loaded = run if isinstance(run, LoadedModel) else load(run)
+    classifier = Classifier(loaded, device=device, precision=precision)
+    chosen = select_data(loaded, data, split=split, root=root, labels=labels, target_regex=target_regex)
+    frames = tuple(_run(classifier, chosen, batch_size, workers, progress))
+    scored = [(row, frame) for row, frame in zip(chosen.rows, frames, strict=True) if frame.status == "ok"]
+    if not scored:
+        raise DataError(f"{chosen.data.name}: none of {len(frames)} frames could be read; the first: {frames[0].message}")
+    result = _score(loaded, chosen, frames, scored, workers)
+    return _store(loaded, result, chosen, precision) if store and loaded.run is not None else result
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Opens a row and runs the frame part of the pipeline; called in worker threads."""
+
+    data: DataSet
+    pipeline: FittedPipeline
+
+    def __call__(self, row: Row) -> list[tuple[FrameResult, Tensor | None]]:
+        path = str(self.data.manifest.path_of(row))
+        result = FrameResult(path, row.hdu, row.rootname, row.target, row.label, row.instrument, row.filter, row.product, row.exptime)
+        try:
+            frame = self.data.open(row)
+            info = frame.info
+            result = replace(
+                result,
+                rootname=row.rootname or info.rootname,
+                instrument=row.instrument or info.instrument,
+                filter=row.filter or info.filter,
+                product=row.product or info.product,
+                exptime=info.exptime if math.isnan(row.exptime) else row.exptime,
+                adapted=self.pipeline.adapts(frame),
+            )
+            return [(result, self.pipeline.run_frame(frame))]
+        except (ZooError, OSError) as error:
+            return [(replace(result, status="refused", code=refusal_code(error), message=str(error)), None)]
+
+
+def _run(
+    classifier: Classifier, chosen: Selection, batch_size: int, workers: int, progress: Callable[[int], None] | None
+) -> Iterator[FrameResult]:
+    """Give every row its result, in order."""
+    loaded = classifier.loaded
+    reader = _Reader(chosen.data, FittedPipeline(loaded))
+    for frame, chances in classify(chosen.rows, reader, classifier, batch_size=batch_size, workers=workers):
+        if progress is not None:
+            progress(1)
+        if chances is None:
+            yield frame
+        elif not np.isfinite(chances).all():
+            yield replace(frame, status="refused", code="non-finite", message=f"{frame.path}: the model gave NaN or infinity")
+        else:
+            yield replace(frame, predicted=loaded.labels[int(chances.argmax())], probabilities=tuple(chances.tolist()))
+
+
+def _score(
+    loaded: LoadedModel, chosen: Selection, frames: tuple[FrameResult, ...], scored: Sequence[tuple[Row, FrameResult]], workers: int
+) -> Evaluation:
+    """Compute the scores, intervals, groups and baselines."""
+    ok = [frame for _, frame in scored]
+    truth = np.array([loaded.labels.index(frame.label) for frame in ok], dtype=np.int64)
+    chances = np.array([frame.probabilities for frame in ok], dtype=np.float64)
+    targets = [frame.target for frame in ok]
+    seen = split_seen(loaded, [row for row, _ in scored])
+    new = [frame for frame in ok if frame.target not in seen]
+    accuracy_new = accuracy_interval([f.predicted == f.label for f in new], [f.target for f in new]) if seen and new else None
+    baselines, notes = _baselines(loaded, chosen.data, [row for row, _ in scored], truth, targets, workers)
+    return Evaluation(
+        run=loaded.run or loaded.path,
+        model=loaded.name,
+        domain=str(loaded.card["domain"]),
+        data=chosen.data.name,
+        split=chosen.split,
+        data_domain=chosen.data.domain,
+        labels=loaded.labels,
+        metrics=metrics.score(truth, chances, targets, loaded.labels),
+        intervals=score_intervals(truth, chances, targets, loaded.labels),
+        groups=group_frames(ok),
+        baselines=baselines,
+        seen=seen,
+        accuracy_new=accuracy_new,
+        frames=frames,
+        notes=(*chosen.data.notes, *chosen.notes, *notes),
+    )
+
+
+def _baselines(
+    loaded: LoadedModel, data: DataSet, rows: Sequence[Row], truth: np.ndarray, targets: Sequence[str], workers: int
+) -> tuple[list[Baseline], list[str]]:
+    """Score the baselines that were fitted with the run on the same frames, and say why where that is not possible."""
+    path = None if loaded.run is None else loaded.run / "baselines.json"
+    if path is None or not path.is_file():
+        return [], ["the run has no baselines to stand beside the accuracy"]
+    try:
+        given = Baselines.from_dict(storage.read_json(path)).predict(data, rows, workers=max(workers, 1))
+    except DataError as error:
+        return [], [f"baselines: {error}"]
+    results = []
+    for name, chances in given.items():
+        right = chances.argmax(axis=1) == truth
+        balanced = metrics.balanced_accuracy(metrics.confusion_matrix(truth, chances.argmax(axis=1), len(loaded.labels)))
+        interval = accuracy_interval(right, targets)
+        results.append(Baseline(name, interval.estimate, balanced, interval))
+    return results, []
+
+
+def _store(loaded: LoadedModel, result: Evaluation, chosen: Selection, precision: str) -> Evaluation:
+    """Write ``evaluation.json`` and ``frames.csv`` to a sealed folder, named after what they depend on."""
+    weights = storage.sha256(loaded.path / storage.SEAL_NAME)
+    rows = chosen.data.manifest.with_rows(chosen.rows).fingerprint()
+    key = json.dumps([weights, rows, chosen.split, precision])
+    name = re.sub(r"[^A-Za-z0-9._]+", "-", chosen.data.name).strip("-.") or "data"
+    folder = result.run / EVALUATIONS_FOLDER / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
+    stored = replace(result, path=folder)
+    facts = {
+        "schema": SCHEMA,
+        "zoo": zoo.__version__,
+        "method": METHOD,
+        "precision": precision,
+        "model_sha256": weights,
+        "rows_sha256": rows,
+    }
+    with storage.sealed_directory(folder) as new:
+        storage.write_json(new / "evaluation.json", {**facts, **stored.to_dict()})
+        storage.write_text(new / "frames.csv", stored.frames_csv())
+    return stored

@@ -1,0 +1,196 @@
+"""What an evaluation found: scores, their intervals by target, groups, and every frame."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.evaluation import metrics
+from zoo.evaluation.intervals import Interval, accuracy_interval, jackknife, macro_interval
+from zoo.evaluation.metrics import Metrics
+
+GROUPINGS = ("target", "instrument", "filter")
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """One frame of the data, scored or refused.
+
+    Attributes:
+        path, hdu, rootname, target, label, instrument, filter, product, exptime: as in the manifest; what it leaves empty comes from the
+            headers. ``exptime`` in seconds, NaN where unknown.
+        status, code, message: ``ok``, or ``refused`` with the reason, as in `zoo.prediction.Prediction`.
+        predicted: the class of highest probability; empty when refused.
+        probabilities: one per class of the model, by index; empty when refused.
+        adapted: whether the frame has another shape than the model's input, and was padded or cut to fit.
+    """
+
+    path: str
+    hdu: int | None
+    rootname: str
+    target: str
+    label: str
+    instrument: str
+    filter: str
+    product: str
+    exptime: float
+    status: str = "ok"
+    code: str = ""
+    message: str = ""
+    predicted: str = ""
+    probabilities: tuple[float, ...] = ()
+    adapted: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """The accuracy on the frames that share a target, an instrument or a filter."""
+
+    name: str
+    labels: str
+    n_frames: int
+    n_targets: int
+    accuracy: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What a model without a network reaches on the same frames."""
+
+    name: str
+    accuracy: float
+    balanced_accuracy: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome of `zoo.evaluate`.
+
+    Attributes:
+        run, model, domain: the run's path, the model's name with its options, and what its training data were.
+        data, split, data_domain: what it was evaluated on.
+        labels: class names by index.
+        metrics: the scores over all frames that could be read.
+        intervals: score name -> 95 % interval by target; ``recall:CLASS`` for each class.
+        groups: ``target``, ``instrument`` and ``filter`` -> accuracies.
+        baselines: the run's baselines on the same frames; empty where the run has none.
+        seen: targets that the run was trained or validated on.
+        accuracy_new: accuracy on the other targets, where some but not all were seen; else ``None``.
+        frames: every frame, in the order of the data; the refused ones too.
+        notes: what a reader should know, one line each.
+        path: where it is stored, or ``None``.
+    """
+
+    run: Path
+    model: str
+    domain: str
+    data: str
+    split: str
+    data_domain: str
+    labels: tuple[str, ...]
+    metrics: Metrics
+    intervals: dict[str, Interval]
+    groups: dict[str, list[Group]]
+    baselines: list[Baseline]
+    seen: tuple[str, ...]
+    accuracy_new: Interval | None
+    frames: tuple[FrameResult, ...] = field(repr=False)
+    notes: tuple[str, ...] = ()
+    path: Path | None = None
+
+    @property
+    def refused(self) -> tuple[FrameResult, ...]:
+        """The frames that could not be scored."""
+        return tuple(frame for frame in self.frames if frame.status != "ok")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the scored frames as plain values; NaN stays NaN."""
+        plain = asdict(self)
+        plain["frames"] = len(self.frames)
+        plain["refused"] = [
+            {name: getattr(frame, name) for name in ("path", "hdu", "target", "label", "code", "message")} for frame in self.refused
+        ]
+        return plain
+
+    def frames_csv(self) -> str:
+        """Return one line per frame: where it is, what it is, what it was called and with which probabilities."""
+        out = io.StringIO(newline="")
+        writer = csv.writer(out, lineterminator="\n")
+        names = [name for name in FrameResult.__dataclass_fields__ if name != "probabilities"]
+        writer.writerow([*names, *(f"p_{label}" for label in self.labels)])
+        for frame in self.frames:
+            chances = frame.probabilities or ("",) * len(self.labels)
+            writer.writerow([*(_cell(getattr(frame, name)) for name in names), *(_cell(value) for value in chances)])
+        return out.getvalue()
+
+
+def score_intervals(
+    labels: NDArray[np.int64], chances: NDArray[np.float64], targets: Sequence[str], names: Sequence[str]
+) -> dict[str, Interval]:
+    """Return the 95 % intervals by target of every score in [0, 1].
+
+    Recall and precision of a class are accuracies of the frames that are, or are called, of it, and count only the targets of those frames.
+
+    Args:
+        labels: ``(N,)`` class indices. chances: ``(N, K)``. targets: of each frame. names: the classes, by index.
+    """
+    called = chances.argmax(axis=1)
+    right = called == labels
+    held = np.asarray(targets)
+
+    def matrix_score(reduce: Callable[[NDArray[np.int64]], float]) -> Interval:
+        return jackknife(lambda mask: reduce(metrics.confusion_matrix(labels[mask], called[mask], len(names))), targets)
+
+    def area(mask: NDArray[np.bool_]) -> float:
+        areas = [metrics.roc_auc(labels[mask] == index, chances[mask, index]) for index in range(len(names))]
+        return metrics.headline(np.array(areas))
+
+    def among(mask: NDArray[np.bool_]) -> Interval:
+        if not mask.any():
+            return Interval(float("nan"), float("nan"), float("nan"), 0, "no frames")
+        return accuracy_interval(right[mask], held[mask].tolist())
+
+    recalls = {f"recall:{name}": among(labels == index) for index, name in enumerate(names)}
+    two = len(names) == 2
+    return {
+        "accuracy": accuracy_interval(right, targets),
+        "balanced_accuracy": matrix_score(metrics.balanced_accuracy),
+        "macro_target_accuracy": macro_interval(right, targets),
+        "precision": among(called == 1) if two else matrix_score(lambda matrix: metrics.headline(metrics.precision(matrix))),
+        "recall": among(labels == 1) if two else matrix_score(lambda matrix: metrics.headline(metrics.recall(matrix))),
+        "f1": matrix_score(lambda matrix: metrics.headline(metrics.f1(matrix))),
+        "roc_auc": jackknife(area, targets),
+        **recalls,
+    }
+
+
+def group_frames(frames: Sequence[FrameResult]) -> dict[str, list[Group]]:
+    """Return the accuracy by target, instrument and filter, by name; what has no name is ``unknown``."""
+    groups: dict[str, list[Group]] = {}
+    for grouping in GROUPINGS:
+        members: dict[str, list[FrameResult]] = {}
+        for frame in frames:
+            members.setdefault(getattr(frame, grouping) or "unknown", []).append(frame)
+        groups[grouping] = [_group(name, members[name]) for name in sorted(members)]
+    return groups
+
+
+def _group(name: str, frames: Sequence[FrameResult]) -> Group:
+    right = [frame.predicted == frame.label for frame in frames]
+    targets = [frame.target for frame in frames]
+    interval = accuracy_interval(right, targets)
+    return Group(name, " ".join(sorted({frame.label for frame in frames})), len(frames), len(set(targets)), interval.estimate, interval)
+
+
+def _cell(value: object) -> object:
+    """Write NaN and None as empty, everything else as it is."""
+    return "" if value is None or (isinstance(value, float) and value != value) else value
