@@ -205,9 +205,9 @@ def default_pipeline(input_shape: Sequence[int]) -> list[dict[str, Any]]:
     Bias and gain first, then block mean by an integer if the frame is larger, limits, and padding with the sky if it is smaller. The limits
     are percentiles of each frame, so brightness, exposure time and unit do not matter. The lower one keeps the noise of the sky visible, on
     which faint nebulosity and the outer parts of galaxies show; the upper one leaves the brightest 0.5 % of the pixels, cores of stars and
-    cosmic rays, at 1, so that they do not set the scale. The asinh stretch is linear for the faint tenth of that range and logarithmic
-    above, which shows discs and resolved stars at once. Padding stands after the limits, or a small frame in a large field would get the
-    limits of its padding.
+    cosmic rays, at 1, so that they do not set the scale. The asinh stretch is linear for the faintest 3 % of that range and logarithmic
+    above: with astropy's 10 % the outer parts of bright galaxies and the faint stars of clusters are lost next to their cores. Padding
+    stands after the limits, or a small frame in a large field would get the limits of its padding.
 
     Args:
         input_shape: ``(1, H, W)`` that the model takes.
@@ -220,7 +220,7 @@ def default_pipeline(input_shape: Sequence[int]) -> list[dict[str, Any]]:
     return [
         {"step": "overscan"},
         {"step": "resize", "height": height, "width": width},
-        {"step": "normalize", "limits": "percentile", "lower": 1.0, "upper": 99.5, "stretch": "asinh", "a": 0.1},
+        {"step": "normalize", "limits": "percentile", "lower": 1.0, "upper": 99.5, "stretch": "asinh", "a": 0.03},
         {"step": "pad", "height": height, "width": width},
     ]
 

@@ -2,6 +2,9 @@
 
 A plain file is mapped copy-on-write and its frames are views of the mapping, which lives as long as one of them does. Files in gzip or
 bzip2 are unpacked into memory first, up to :data:`MAX_UNPACKED` bytes; other compressions are refused with the command that undoes them.
+
+A mapping holds one file descriptor for as long as its frames live, so thousands of files are read one after the other, not kept. As with
+every mapping, a file must not be shortened while it is in use: the system ends the process then (SIGBUS).
 """
 
 from __future__ import annotations
