@@ -125,12 +125,35 @@ def register_steps(register: Callable[..., None]) -> None:
 
 @zoo.hookimpl
 def register_datasets(register: Callable[..., None]) -> None:
-    for name, build, summary in (
-        ("simulated", "build", "simulated sky in the raw HST layout at 512x1024: galaxies and NSCs, split by target"),
-        ("simulated:full", "build_full", "the same sky at 2048x4096, each exposure rendered when it is first read"),
-        ("simulated:shifted", "build_shifted", "morphology, PSF, background and star density outside the training ranges; test only"),
-    ):
-        register(name, f"zoo.plugins.simulated.dataset:{build}", summary=summary, licence=LICENCE)
+    seed = {"seed": zoo.Option(int, 0, "of every target and exposure")}
+    exposures = {"exposures": zoo.Option(int, 2, "exposures per target, two chips each")}
+    workers = {"workers": zoo.Option(int, 2, "processes that render; the pixels do not depend on them")}
+    splits = {
+        "train": zoo.Option(int, 50, "training targets per class"),
+        "val": zoo.Option(int, 8, "validation targets per class"),
+        "test": zoo.Option(int, 14, "test targets per class"),
+    }
+    register(
+        "simulated",
+        "zoo.plugins.simulated.dataset:build",
+        summary="simulated sky in the raw HST layout at 512x1024: galaxies and NSCs, split by target",
+        licence=LICENCE,
+        options={**seed, **splits, **exposures, **workers},
+    )
+    register(
+        "simulated:full",
+        "zoo.plugins.simulated.dataset:build_full",
+        summary="the same sky at 2048x4096, each exposure rendered when it is first read",
+        licence=LICENCE,
+        options={**seed, **splits, **exposures},
+    )
+    register(
+        "simulated:shifted",
+        "zoo.plugins.simulated.dataset:build_shifted",
+        summary="morphology, PSF, background and star density outside the training ranges; test only",
+        licence=LICENCE,
+        options={**seed, "test": zoo.Option(int, 12, "test targets per class"), **exposures, **workers},
+    )
 
 
 @zoo.hookimpl
