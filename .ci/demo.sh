@@ -18,8 +18,8 @@ status=0
 say "zoo evaluate $run --data simulated:shifted      (morphology, PSF, background and star density outside the training ranges)"
 "$zoo" evaluate "$run" --data simulated:shifted || [ $? -eq 0 ]
 
-say "zoo data simulate $run/sky --targets 2      (FITS files as Hubble would write them)"
-"$zoo" data simulate "$run/sky" --targets 2 --seed 7
+say "zoo data simulate $run/sky      (FITS files of another sky, as Hubble would write them)"
+"$zoo" data simulate "$run/sky" --option seed=7 --option train=0 --option val=0 --option test=2 --option exposures=1
 
 say "zoo predict $run $run/sky"
 "$zoo" predict "$run" "$run/sky"
