@@ -4,7 +4,7 @@ from zoo.data.baselines import Baselines, fit_baselines
 from zoo.data.dataset import LABELS, DataSet, open_data
 from zoo.data.folders import read_folder
 from zoo.data.loader import Batch, Loader, Skipped
-from zoo.data.manifest import COLUMNS, SPLITS, Manifest, Row
+from zoo.data.manifest import COLUMNS, SPLITS, Manifest, Row, summarise
 from zoo.data.split import assign_splits, check_classes, check_splits
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "fit_baselines",
     "open_data",
     "read_folder",
+    "summarise",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -10,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from zoo.data.folders import is_manifest, read_folder
+from zoo.data.folders import Progress, is_manifest, read_folder
 from zoo.data.manifest import Manifest, Row, summarise
 from zoo.data.split import assign_splits, check_splits
-from zoo.errors import DataError, FrameError, UsageError
+from zoo.errors import DataError, FrameError, PluginError, UsageError
 from zoo.frames import Frame, read_frame
 from zoo.registry import get_registry
 from zoo.steps import default_pipeline
@@ -54,6 +55,11 @@ class DataSet:
         if self.open is _no_opener:
             object.__setattr__(self, "open", partial(_open_file, self.manifest.root))
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether a frame is the HDU of an existing file; otherwise frames may be made when they are first opened."""
+        return isinstance(self.open, partial) and self.open.func is _open_file
+
     def select(self, split: str) -> tuple[Row, ...]:
         """Rows of ``train``, ``val``, ``test`` or ``all``, in order."""
         return self.manifest.select(split=split)
@@ -80,6 +86,7 @@ def open_data(
     seed: int = 0,
     split: bool = True,
     missing: Literal["drop", "keep", "refuse"] = "drop",
+    progress: Progress | None = None,
 ) -> DataSet:
     """Open a manifest, a folder with one sub-folder per class, or a registered data set.
 
@@ -95,6 +102,7 @@ def open_data(
         seed: of the split, for data that come without one.
         split: whether data that come without splits are split by target. ``False`` leaves them without, for scoring a whole list.
         missing: what happens to rows whose file is absent: left out with a note, kept with a note, or refused.
+        progress: called with the files that are ready and all of them, while class folders are read or a registered data set is made.
 
     Raises:
         DataError: nothing is there, no frame is left, a class has fewer than two targets, or a target is in two splits.
@@ -103,12 +111,15 @@ def open_data(
     text = os.fspath(spec)
     classes = tuple(labels) if labels else LABELS
     if isinstance(spec, str) and _is_registered(text):
-        built: DataSet = get_registry().build("datasets", text, options=options or {}, root=None if root is None else Path(root))
-        data = replace(built, manifest=built.manifest.with_labels(classes), labels=classes) if labels else built
-        return replace(data, manifest=_with_splits(data.manifest, data.labels, seed) if split else data.manifest)
+        built = _build(text, root, options or {}, progress)
+        classes = classes if labels else built.labels
+        manifest = built.manifest.with_labels(classes) if labels else built.manifest
+        if split:
+            manifest = _with_splits(manifest, classes, seed)
+        return replace(built, manifest=replace(manifest, notes=()), labels=classes, notes=(*built.notes, *manifest.notes))
     if options:
         raise UsageError(f"{text}: got options {', '.join(options)}, but only registered data sets have options; this is a file or folder")
-    manifest = _read(Path(text), root, classes, target_regex).with_labels(classes)
+    manifest = _read(Path(text), root, classes, target_regex, progress).with_labels(classes)
     manifest = _without_missing(manifest, missing)
     if split:
         manifest = _with_splits(manifest, classes, seed)
@@ -138,7 +149,20 @@ def _is_registered(text: str) -> bool:
     return True
 
 
-def _read(path: Path, root: str | os.PathLike[str] | None, labels: Sequence[str], target_regex: str | None) -> Manifest:
+def _build(name: str, root: str | os.PathLike[str] | None, options: Mapping[str, object], progress: Progress | None) -> DataSet:
+    """Build a registered data set; its progress is reported if it takes a callable for it."""
+    arguments: dict[str, object] = {"root": None if root is None else Path(root)}
+    if progress is not None and "progress" in inspect.signature(get_registry().get("datasets", name).load()).parameters:
+        arguments["progress"] = progress
+    built = get_registry().build("datasets", name, options=options, **arguments)
+    if not isinstance(built, DataSet):
+        raise PluginError(f"data set {name!r} built a {type(built).__name__}, expected a zoo.DataSet")
+    return built
+
+
+def _read(
+    path: Path, root: str | os.PathLike[str] | None, labels: Sequence[str], target_regex: str | None, progress: Progress | None
+) -> Manifest:
     """A manifest or class folders."""
     csv = path / "manifest.csv" if path.is_dir() and is_manifest(path / "manifest.csv") else path
     if csv.is_file():
@@ -149,7 +173,7 @@ def _read(path: Path, root: str | os.PathLike[str] | None, labels: Sequence[str]
         raise DataError(f"{path}: got no such file or folder, expected a manifest CSV, a folder of class folders, or a registered name")
     if root is not None:
         raise UsageError(f"{path}: got --root {os.fspath(root)}, but a folder holds its own files; --root goes with a manifest CSV")
-    return read_folder(path, labels=labels, target_regex=target_regex)
+    return read_folder(path, labels=labels, target_regex=target_regex, progress=progress)
 
 
 def _without_missing(manifest: Manifest, policy: Literal["drop", "keep", "refuse"]) -> Manifest:

@@ -6,7 +6,7 @@ import csv
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,10 @@ TARGET_COLUMNS = ("target", "id", "group")
 """Columns of a manifest.csv that name the target of a file, in this order, matched without case."""
 
 _FILE_COLUMNS = ("path", "rootname", "obsid")
+
+
+Progress = Callable[[int, int], None]
+"""Called with the number of files that are ready, and of all."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ def is_manifest(path: Path) -> bool:
     return "label" in names and bool(names & {"target", "id"}) and bool(names & set(_FILE_COLUMNS))
 
 
-def read_folder(root: Path | str, *, labels: Sequence[str], target_regex: str | None = None) -> Manifest:
+def read_folder(root: Path | str, *, labels: Sequence[str], target_regex: str | None = None, progress: Progress | None = None) -> Manifest:
     """Make a manifest from class folders.
 
     The folders of ``root`` whose names are classes (without case) are searched; others are left out with one note. A file's target is, in
@@ -51,6 +55,7 @@ def read_folder(root: Path | str, *, labels: Sequence[str], target_regex: str | 
         labels: class names in the spelling that the rows get.
         target_regex: searched in the path below the class folder; its group ``target``, else its first group, else the whole match names
             the target. Files it does not match follow the other rules.
+        progress: called after every file.
 
     Returns: a manifest with the frames in the order of their paths; its notes say what was left out and how frames were grouped.
 
@@ -72,18 +77,17 @@ def read_folder(root: Path | str, *, labels: Sequence[str], target_regex: str | 
     hashes: list[str] = []
     sources: Counter[str] = Counter()
     refused: list[str] = []
+    listed = {folder: {**_listed_targets(root), **_listed_targets(folder)} for folder in classes}
+    for folder, found in _scan(classes, progress):
+        if not found.frames:
+            refused.append(f"{found.path.relative_to(root)} ({found.refusal})")
+        for info, pixels in found.frames:
+            target, source = _target(found.path, folder, info, listed[folder], pattern)
+            sources[source] += 1
+            hashes.append(pixels)
+            rows.append(_row(info, found.path.relative_to(root).as_posix(), spelling[folder.name.casefold()], target))
     for folder in classes:
-        listed = {**_listed_targets(root), **_listed_targets(folder)}
-        before = len(rows)
-        for found in _scan(folder):
-            if not found.frames:
-                refused.append(f"{found.path.relative_to(root)} ({found.refusal})")
-            for info, pixels in found.frames:
-                target, source = _target(found.path, folder, info, listed, pattern)
-                sources[source] += 1
-                hashes.append(pixels)
-                rows.append(_row(info, found.path.relative_to(root).as_posix(), spelling[folder.name.casefold()], target))
-        if len(rows) == before:
+        if not any(row.path.startswith(f"{folder.name}/") for row in rows):
             raise DataError(f"{folder}: got no readable frame, expected FITS images of class {spelling[folder.name.casefold()]}")
     if refused:
         notes.append(f"{len(refused)} files are no readable frames: {summarise(refused, 3)}")
@@ -93,11 +97,15 @@ def read_folder(root: Path | str, *, labels: Sequence[str], target_regex: str | 
     return Manifest(grouped, root, source=root, notes=(*notes, *_grouping(grouped, labels)))
 
 
-def _scan(folder: Path) -> Iterator[_Found]:
+def _scan(folders: Sequence[Path], progress: Progress | None) -> Iterator[tuple[Path, _Found]]:
     """Look into every file, a few at a time because hashing waits for the disk; order is that of the paths."""
-    files = [file for file in walk_files(folder) if file.name.casefold() != MANIFEST_NAME]
+    files = [(folder, file) for folder in folders for file in walk_files(folder) if file.name.casefold() != MANIFEST_NAME]
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        yield from pool.map(_look_into, files)
+        looks = pool.map(_look_into, (file for _, file in files))
+        for ready, ((folder, _), found) in enumerate(zip(files, looks, strict=True), start=1):
+            if progress is not None:
+                progress(ready, len(files))
+            yield folder, found
 
 
 def _look_into(path: Path) -> _Found:

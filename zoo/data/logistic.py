@@ -36,6 +36,11 @@ def fit_binary(features: Array, positive: NDArray[np.bool_], penalty: float) -> 
     if positive.all() or not positive.any():
         hits = float(positive.sum())
         return np.zeros(features.shape[1]), float(np.log((hits + 0.5) / (count - hits + 0.5)))
+    if features.shape[1] > count:
+        # The penalty does not see rotations, and the data span at most N dimensions: fit there.
+        left, stretch, axes = np.linalg.svd(features, full_matrices=False)
+        weights, intercept = fit_binary(left * stretch, positive, penalty)
+        return weights @ axes, intercept
     design = np.hstack([features, np.ones((count, 1))])
     ridge = np.full(design.shape[1], penalty)
     ridge[-1] = 0.0

@@ -1,0 +1,244 @@
+"""``zoo data``: what ``--data`` accepts, what is in it, and how it is split."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo.registry import get_registry
+
+if TYPE_CHECKING:
+    from zoo.data import DataSet, Row
+
+GROUPS = ("label", "target", "instrument", "filter", "product", "split")
+
+_Options = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _source_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say how a source is read."""
+    options: tuple[_Options, ...] = (
+        click.option("--root", type=click.Path(path_type=Path), help="Folder with the files of a manifest, or of a registered data set."),
+        click.option("--labels", metavar="A,B", help="Classes in index order.  [default: galaxy,NSC]"),
+        click.option("--target-regex", metavar="REGEX", help="Class folders: what names the target in a file's path."),
+        click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of a registered data set; may be repeated."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.group()
+def data() -> None:
+    """List, show, simulate and split data sets."""
+
+
+@data.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_data(as_json: bool) -> None:
+    """List the registered data sets; --data also takes a manifest CSV or a folder of class folders."""
+    from zoo.cli.output import emit_json, emit_table
+
+    registry = get_registry()
+    columns = ["name", "owner", "summary", "options", "licence"]
+    rows = [
+        [
+            registry.public_name(entry),
+            entry.owner,
+            entry.summary,
+            " ".join(f"{key}={option.default}" for key, option in entry.options.items()),
+            entry.licence,
+        ]
+        for entry in registry.entries("datasets")
+    ]
+    if as_json:
+        emit_json([dict(zip(columns, row, strict=True)) for row in rows])
+    else:
+        emit_table(columns, rows)
+
+
+@data.command("show")
+@click.argument("source", metavar="NAME|PATH")
+@_source_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show_data(
+    source: str, root: Path | None, labels: str | None, target_regex: str | None, options: tuple[str, ...], as_json: bool
+) -> None:
+    """Count the frames of a data set by label, target, instrument, filter, product and split, and list the missing files.
+
+    A registered data set that is not there yet is made.
+    """
+    from zoo.cli.output import emit_json, emit_table, note
+    from zoo.data import summarise
+
+    opened = _open(source, root, labels, target_regex, options)
+    rows = opened.select("all")
+    # Frames of a data set with an opener of its own may be made when they are first opened, so only files can be missing.
+    absent = opened.manifest.missing() if opened.reads_files else ()
+    files = sorted({str(opened.manifest.path_of(row)) for row in absent})
+    groups = {group: _count(rows, group) for group in GROUPS}
+    if as_json:
+        results = {
+            "total": _facts(rows),
+            "groups": groups,
+            "missing": {"frames": len(absent), "files": files},
+            "domain": opened.domain,
+            "labels": opened.labels,
+            "pipeline": opened.pipeline,
+            "notes": opened.notes,
+        }
+        emit_json(results, data=opened.name, source=source)
+        return
+    columns = ["group", "value", "frames", "exposures", "targets"]
+    lines = [["all", opened.name, *_facts(rows).values()]]
+    lines += [[group, *counted.values()] for group in GROUPS for counted in groups[group]]
+    if absent:
+        lines.append(["missing", summarise(files), *_facts(absent).values()])
+    emit_table(columns, lines)
+    for line in opened.notes:
+        note(line)
+
+
+@data.command("simulate")
+@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--set", "name", default="simulated", show_default=True, help="Registered data set to write.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the data set; may be repeated.")
+@click.option("--force", is_flag=True, help="Replace another manifest in OUT.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def simulate(out: Path, name: str, options: tuple[str, ...], force: bool, as_json: bool) -> None:
+    """Write the FITS files of a simulated data set below OUT, and OUT/manifest.csv, which --data OUT then means."""
+    from zoo.cli.output import note_domain, progress
+    from zoo.data import open_data
+    from zoo.errors import UsageError
+    from zoo.settings import parse_assignments
+
+    get_registry().get("datasets", name)
+    manifest = out / "manifest.csv"
+    if manifest.exists() and not force:
+        raise UsageError(f"{manifest} exists, expected a folder without one; choose another or pass --force")
+    with _ready(f"making {name}") as report:
+        made = open_data(name, root=out, options=parse_assignments(options), progress=report)
+    pending = {row.path: row for row in made.manifest.missing()}
+    with progress(f"making {name}", len(pending), unit="files") if pending else contextlib.nullcontext(lambda count: None) as advance:
+        for row in pending.values():
+            made.open(row)
+            advance(1)
+    made.manifest.write_csv(manifest)
+    _print_splits(made, manifest, as_json)
+    note_domain(made.domain)
+
+
+@data.command("split")
+@click.argument("source", metavar="PATH")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Manifest to write.")
+@_source_options
+@click.option("--seed", default=0, show_default=True, help="Another seed gives another split.")
+@click.option("--val", default=0.15, show_default=True, help="Fraction of the targets of each class for validation.")
+@click.option("--test", default=0.25, show_default=True, help="Fraction of the targets of each class for the test.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def split_data(
+    source: str,
+    output: Path,
+    root: Path | None,
+    labels: str | None,
+    target_regex: str | None,
+    options: tuple[str, ...],
+    seed: int,
+    val: float,
+    test: float,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Split data by target, stratified by class, and write the manifest. A split that the data have is replaced."""
+    from dataclasses import replace
+
+    from zoo.cli.output import note
+    from zoo.data import assign_splits
+    from zoo.errors import UsageError
+
+    if output.exists() and not force:
+        raise UsageError(f"{output} exists, expected a new file; choose another or pass --force")
+    opened = _open(source, root, labels, target_regex, options)
+    rows = assign_splits(opened.select("all"), labels=opened.labels, seed=seed, val=val, test=test)
+    opened = replace(opened, manifest=opened.manifest.with_rows(rows))
+    opened.manifest.write_csv(output)
+    _print_splits(opened, output, as_json)
+    for line in opened.notes:
+        note(line)
+
+
+def _open(source: str, root: Path | None, labels: str | None, target_regex: str | None, options: tuple[str, ...]) -> DataSet:
+    """Open a source with its missing files kept and no split made."""
+    from zoo.data import open_data
+    from zoo.settings import parse_assignments
+
+    classes = [label.strip() for label in labels.split(",")] if labels else None
+    with _ready(f"reading {source}") as report:
+        return open_data(
+            source,
+            root=root,
+            labels=classes,
+            target_regex=target_regex,
+            options=parse_assignments(options),
+            split=False,
+            missing="keep",
+            progress=report,
+        )
+
+
+@contextlib.contextmanager
+def _ready(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Progress that starts with the first report, which says how much there is."""
+    from zoo.cli.output import progress
+
+    with contextlib.ExitStack() as stack:
+        advance: Callable[[int], None] | None = None
+        before = 0
+
+        def report(ready: int, total: int) -> None:
+            nonlocal advance, before
+            if advance is None:
+                advance = stack.enter_context(progress(description, total, unit="files"))
+            advance(ready - before)
+            before = ready
+
+        yield report
+
+
+def _print_splits(opened: DataSet, path: Path, as_json: bool) -> None:
+    """Frames and targets of every split and class, and where they are written."""
+    from zoo.cli.output import emit_json, emit_table, note
+
+    counted = [
+        {"split": name, "label": label, **_facts([row for row in opened.select(name) if row.label == label])}
+        for name in ("train", "val", "test")
+        for label in opened.labels
+    ]
+    if as_json:
+        emit_json(counted, data=opened.name, manifest=path)
+        return
+    emit_table(list(counted[0]), [list(line.values()) for line in counted])
+    note(f"wrote {path}")
+
+
+def _facts(rows: tuple[Row, ...] | list[Row]) -> dict[str, int]:
+    """Frames, exposures (files) and targets."""
+    return {
+        "frames": len(rows),
+        "exposures": len({row.path or row.rootname for row in rows}),
+        "targets": len({row.target for row in rows}),
+    }
+
+
+def _count(rows: tuple[Row, ...], group: str) -> list[dict[str, Any]]:
+    """Facts of every value of a column, the most frequent first."""
+    values: dict[str, list[Row]] = {}
+    for row in rows:
+        values.setdefault(getattr(row, group), []).append(row)
+    order = sorted(values, key=lambda value: (-len(values[value]), value))
+    return [{"value": value, **_facts(values[value])} for value in order]
