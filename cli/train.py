@@ -1,0 +1,132 @@
+"""``zoo train``: settings from four places, then one run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zoo.training.config import CLASS_WEIGHTS, KEEP, OPTIMIZERS, PRECISIONS, SCHEDULES
+
+SIMULATOR_ONLY = "these numbers hold for the simulator only, and no published figure stands beside them"
+
+
+@click.command()
+@click.option("--model", metavar="NAME", help="Architecture; 'zoo models list' shows them. [default: hrcn]")
+@click.option("--model-option", "model_options", multiple=True, metavar="KEY=VALUE", help="Option of the architecture; may be repeated.")
+@click.option("--data", metavar="SOURCE", help="Manifest CSV, folder of class folders, or a registered name. [default: simulated]")
+@click.option("--data-option", "data_options", multiple=True, metavar="KEY=VALUE", help="Option of a registered data set; may be repeated.")
+@click.option("--root", type=click.Path(path_type=Path), help="Where the files of a manifest are.")
+@click.option("--labels", metavar="A,B", help="Classes in index order. [default: galaxy,NSC]")
+@click.option("--target-regex", metavar="REGEX", help="Class folders: the part of a file name that names the target.")
+@click.option("--allow-product", is_flag=True, default=None, help="Train on a mixture of HST products.")
+@click.option("--baselines/--no-baselines", default=None, help="Fit the three baselines that a network has to beat.")
+@click.option("--step", "steps", multiple=True, metavar="SPEC", help="Step of the pipeline, as normalize:lower=1,upper=99; in order.")
+@click.option(
+    "--pipeline", "pipeline_file", type=click.Path(path_type=Path), help="TOML file with [[pipeline]], such as a run's config.toml."
+)
+@click.option("--epochs", type=int, help="Passes over the training frames.")
+@click.option("--batch-size", type=int, help="Frames per forward pass.")
+@click.option("--accumulate", type=int, help="Forward passes per optimizer step.")
+@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)))
+@click.option("--lr", type=float, help="Peak learning rate. [default: by optimizer]")
+@click.option("--weight-decay", type=float, help="Decoupled decay of kernels and matrices.")
+@click.option("--momentum", type=float, help="Of sgd; the first beta of adamw.")
+@click.option("--warmup", type=float, metavar="SHARE", help="Share of the steps in which the rate rises.")
+@click.option("--schedule", type=click.Choice(SCHEDULES))
+@click.option("--precision", type=click.Choice(PRECISIONS), help="auto: bf16 where the hardware has it.")
+@click.option("--clip-norm", type=float, help="Largest norm of the gradient; 0 does not clip.")
+@click.option("--class-weights", type=click.Choice(CLASS_WEIGHTS))
+@click.option("--loss", metavar="NAME", help="A registered loss. [default: cross_entropy]")
+@click.option("--keep", type=click.Choice(KEEP), help="Which weights become the model: of the last step, or of the best epoch.")
+@click.option("--seed", type=int, help="Of weights, order and augmentation.")
+@click.option("--workers", type=int, help="Threads that read frames.")
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), help="TOML file; each key equals a flag. [default: ./zoo.toml if there]"
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="RUN", help="Run directory. [default: runs/MODEL-DATA-NNN]")
+@click.option("--force", is_flag=True, default=None, help="Replace a run that is there.")
+@click.option("--logger", "loggers", multiple=True, metavar="NAME", help="A registered logger; may be repeated.")
+@click.option("--resume", is_flag=False, flag_value="latest", metavar="[RUN]", help="Go on with a stopped run. [default: runs/latest]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def train(as_json: bool, resume: str | None, **flags: Any) -> None:
+    """Train a model and write a run directory.
+
+    Without --data it trains on the embedded simulated sky. Settings come from the command line, then ZOO_* variables (ZOO_BATCH_SIZE=8),
+    then --config or ./zoo.toml, then defaults. Ctrl-C finishes the step and saves; --resume goes on to the same bits.
+    """
+    from zoo.cli.output import emit_json, note
+    from zoo.cli.training_progress import TrainingProgress
+    from zoo.errors import UsageError
+    from zoo.storage import read_json
+    from zoo.training import train as run_training
+
+    if resume is not None:
+        given = [name for name, value in flags.items() if value not in (None, ())]
+        if given:
+            words = ", ".join("--" + _FLAGS.get(name, name).replace("_", "-") for name in given)
+            raise UsageError(f"got --resume together with {words}; a resumed run keeps its own settings")
+    config = None if resume is not None else _read_settings(flags)
+    with TrainingProgress() as progress:
+        run = run_training(config, resume=resume, progress=progress)
+    if read_json(run.model / "card.json")["domain"] == "simulated":
+        note(f"domain simulated: {SIMULATOR_ONLY}")
+    note(f"run {run.path}; next: zoo evaluate {run.path}")
+    if as_json:
+        emit_json({"run": run.path, "model": run.label, **run.summary})
+    else:
+        click.echo(str(run.path))
+
+
+_FLAGS = {
+    "model_options": "model-option",
+    "data_options": "data-option",
+    "steps": "step",
+    "pipeline_file": "pipeline",
+    "config_file": "config",
+}
+_FLAGS |= {"loggers": "logger"}
+
+
+def _read_settings(flags: dict[str, Any]) -> Any:
+    """Merge command line, environment and file into a TrainConfig."""
+    from zoo.cli.output import note
+    from zoo.settings import find_config, parse_assignments, read_environment, read_toml
+    from zoo.training.config import TrainConfig, environment_variables, flag_names, merge_settings, nest_settings
+
+    file = find_config(flags["config_file"])
+    below = read_toml(file) if file else {}
+    if file:
+        note(f"settings from {file}")
+        TrainConfig.from_mapping(below, where=str(file))
+    environment = nest_settings(read_environment(environment_variables()))
+    TrainConfig.from_mapping(environment, where="environment")
+    plain = {key: flags[flag.replace("-", "_")] for key, flag in flag_names().items() if flag.replace("-", "_") in flags}
+    given = {key: value for key, value in plain.items() if value is not None}
+    given |= {f"{table}.options": parse_assignments(flags[f"{table}_options"]) for table in ("model", "data") if flags[f"{table}_options"]}
+    if flags["loggers"]:
+        given["output.loggers"] = flags["loggers"]
+    above = nest_settings(given)
+    pipeline = _read_pipeline(flags["steps"], flags["pipeline_file"])
+    if pipeline is not None:
+        above["pipeline"] = pipeline
+    return TrainConfig.from_mapping(merge_settings(below, environment, above), where="settings")
+
+
+def _read_pipeline(specs: tuple[str, ...], file: Path | None) -> list[dict[str, Any]] | None:
+    """Return the steps of --step or --pipeline; ``None`` for those of the data set."""
+    from zoo.errors import SettingsError, UsageError
+    from zoo.settings import read_toml
+    from zoo.steps import StepSpec
+
+    if specs and file:
+        raise UsageError("got --step and --pipeline; pass one of the two")
+    if file:
+        steps = read_toml(file).get("pipeline")
+        if not isinstance(steps, list):
+            raise SettingsError(f"{file}: got no [[pipeline]], expected an array of steps")
+        return steps
+    parsed = [StepSpec.parse(text) for text in specs]
+    return [{"step": spec.name, **spec.params} for spec in parsed] or None

@@ -1,0 +1,124 @@
+"""What ``zoo train`` shows on stderr: a bar on a terminal, one line per epoch or interval elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from zoo.cli import output
+from zoo.training.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from zoo.training.plan import Plan
+
+_SMOOTHING = 0.9  # share of the old value in the loss and accuracy that are shown
+
+
+class TrainingProgress(Progress):
+    """Writes to stderr only; use it in a ``with`` block, which ends the bar."""
+
+    def __init__(self) -> None:
+        self._bar: Bar | None = None
+        self._steps, self._epochs, self._first = 0, 0, 0
+        self._began_s = self._told_s = 0.0
+        self._shown: dict[str, float] = {}
+
+    def __enter__(self) -> TrainingProgress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._end_bar()
+
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._say(f"note      {text}")
+
+    def plan(self, plan: Plan, run: Path, baselines: Mapping[str, Mapping[str, float]]) -> None:
+        """Print what will be trained on what."""
+        self._epochs = plan.config.train.epochs
+        for subject, text in plan.describe():
+            self._say(f"{subject:<9} {text}")
+        if baselines:
+            scores = ", ".join(f"{name} {score['accuracy']:.1%}" for name, score in baselines.items())
+            self._say(f"baselines {scores} (accuracy on the validation frames, without a network)")
+        self._say(f"run       {run}")
+
+    def begin(self, steps_done: int, steps: int) -> None:
+        """Start the clock, and the bar on a terminal."""
+        self._first, self._steps = steps_done, steps
+        self._began_s = self._told_s = time.monotonic()
+        if steps_done:
+            self._say(f"resumed   after step {steps_done} of {steps}")
+        if not output.stderr_is_terminal():
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        facts = TextColumn("{task.fields[facts]}", markup=False)
+        self._bar = Bar(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("eta"),
+            TimeRemainingColumn(),
+            facts,
+            console=output.console(),
+            transient=True,
+        )
+        self._bar.add_task("training", total=steps, completed=steps_done, facts="")
+        self._bar.start()
+
+    def step(self, record: Mapping[str, Any]) -> None:
+        """Move the bar, or write a line when the interval has passed."""
+        for key in ("loss", "accuracy", "frames_per_s"):
+            self._shown[key] = _SMOOTHING * self._shown.get(key, record[key]) + (1 - _SMOOTHING) * record[key]
+        facts = (
+            f"loss {self._shown['loss']:.3f}  accuracy {self._shown['accuracy']:.1%}  {self._shown['frames_per_s']:.1f} frames/s  "
+            f"{record['memory_bytes'] / 2**30:.1f} GiB"
+        )
+        if self._bar is not None:
+            task = self._bar.tasks[0].id
+            self._bar.update(task, completed=record["step"], description=f"epoch {record['epoch']}/{self._epochs}", facts=facts)
+        elif time.monotonic() - self._told_s >= output.LOG_INTERVAL_S:
+            self._told_s = time.monotonic()
+            done = record["step"] - self._first
+            eta_s = (self._told_s - self._began_s) / done * (self._steps - record["step"])
+            self._say(f"step      {record['step']}/{self._steps}  epoch {record['epoch']}/{self._epochs}  {facts}  eta {_clock(eta_s)}")
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """Print the scores of an epoch."""
+        parts = [f"{record['epoch']}/{self._epochs}", f"train loss {record['train_loss']:.3f} accuracy {record['train_accuracy']:.1%}"]
+        if "val_loss" in record:
+            parts.append(f"val loss {record['val_loss']:.3f} accuracy {record['val_accuracy']:.1%}")
+        self._say(f"epoch     {'  '.join([*parts, _clock(record['elapsed_s'])])}")
+
+    @contextmanager
+    def stage(self, description: str, total: int, *, unit: str = "frames") -> Iterator[Callable[[int], None]]:
+        """Show another bar; rich allows one at a time."""
+        self._end_bar()
+        with output.progress(description, total, unit=unit) as advance:
+            yield advance
+
+    def _end_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            output.note(text)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
