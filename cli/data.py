@@ -95,7 +95,7 @@ def show_data(
         return
     columns = ["group", "value", "frames", "exposures", "targets"]
     lines = [["all", opened.name, *_facts(rows).values()]]
-    lines += [[group, *counted.values()] for group in GROUPS for counted in groups[group]]
+    lines += [[group, counted.pop("value") or "none", *counted.values()] for group in GROUPS for counted in groups[group]]
     if absent:
         lines.append(["missing", summarise(files), *_facts(absent).values()])
     emit_table(columns, lines)
