@@ -10,7 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoo import data, errors, frames, ops, steps, storage, testing
+    from zoo import data, errors, frames, ops, steps, storage
+    from zoo import testing as testing
     from zoo.data.dataset import DataSet
     from zoo.entries import Option
     from zoo.errors import ZooError

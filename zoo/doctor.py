@@ -70,11 +70,10 @@ def _kernels() -> Iterator[Finding]:
     openmp = bool(facts["openmp"])
     remedy = "" if openmp else "kernels use one thread; reinstall with a compiler that has OpenMP"
     yield Finding("OpenMP", "ok" if openmp else "warning", "yes" if openmp else "no", remedy)
-    archs = ", ".join(map(str, facts["cuda_archs"]))
-    compiled = bool(facts["cuda_compiled"])
-    yield Finding(
-        "CUDA kernels", "ok" if compiled else "note", f"compiled for {archs}" if compiled else "not compiled", _cuda_remedy(compiled)
-    )
+    if facts["cuda_compiled"]:
+        yield Finding("CUDA kernels", "ok", f"compiled for {', '.join(facts['cuda_archs'])}; {facts['cuda_devices']} usable devices")
+    else:
+        yield Finding("CUDA kernels", "note", "not compiled", _cuda_remedy())
 
 
 def _cuda_remedy() -> str:

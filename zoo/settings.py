@@ -52,7 +52,8 @@ def dump_toml(tables: Mapping[str, Any]) -> str:
     """TOML text of nested tables; keys whose value is None are left out, since TOML has no null."""
     import tomli_w
 
-    return tomli_w.dumps(_without_none(tables))
+    text: str = tomli_w.dumps(_without_none(tables))
+    return text
 
 
 def _without_none(value: Any) -> Any:

@@ -112,7 +112,7 @@ def _check_gradients(verify: _Verify, model: nn.Module, batch: Tensor, num_class
     _check_logits(verify, logits, (2, num_classes))
     labels = torch.arange(2) % num_classes
     try:
-        nn.functional.cross_entropy(logits, labels).backward()
+        nn.functional.cross_entropy(logits, labels).backward()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         verify(False, f"backward failed: {str(error).splitlines()[0]}", "work out of place, on new tensors, in forward")
     for key, parameter in model.named_parameters():

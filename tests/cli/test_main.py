@@ -109,7 +109,7 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_unknown_command_suggests_the_nearest(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("trian") == 2
-    assert "train" in capsys.readouterr().err
+    assert "No such command 'trian'. Did you mean 'train'?" in capsys.readouterr().err
 
 
 def test_plugin_command_runs_and_stands_in_help(capsys: pytest.CaptureFixture[str]) -> None:
