@@ -12,7 +12,8 @@ namespace {
 
 constexpr int threads_x = 32, threads_y = 8;
 constexpr int outputs = 4;     // of a thread, along the blurred axis
-constexpr int tap_chunk = 32;  // taps whose inputs are in shared memory at a time, so that any radius works; summed apart, for accuracy
+constexpr int tap_chunk = 32;  // taps whose inputs are in shared memory at a time, so that any radius works
+constexpr int part_terms = 8;  // summed apart: rounding errors grow with the longest chain of additions
 constexpr int row_tile = threads_x * outputs;
 constexpr int column_tile = threads_y * outputs;
 
@@ -110,19 +111,26 @@ __global__ void blur_rows(const BlurArguments arguments, const Device<Compute> d
             if (WEIGHTS) tile_weight[ty][i] = weight;
         }
         __syncthreads();
-        Compute part[outputs] = {}, part_weight[outputs] = {};
-        for (int k = 0; inside && k < count; ++k) {
-            const std::int64_t distance = start + k < 0 ? -(start + k) : start + k;
-            if (distance > radius) continue;
-            const Compute tap = taps[distance];
+        Compute chunk[outputs] = {}, chunk_weight[outputs] = {};
+        for (int k = 0; inside && k < count;) {
+            Compute part[outputs] = {}, part_weight[outputs] = {};
+            for (const int stop = k + part_terms < count ? k + part_terms : count; k < stop; ++k) {
+                const std::int64_t distance = start + k < 0 ? -(start + k) : start + k;
+                if (distance > radius) continue;
+                const Compute tap = taps[distance];
+                for (int j = 0; j < outputs; ++j) {
+                    part[j] += tap * tile[ty][tx + j * threads_x + k];
+                    if (WEIGHTS) part_weight[j] += tap * tile_weight[ty][tx + j * threads_x + k];
+                }
+            }
             for (int j = 0; j < outputs; ++j) {
-                part[j] += tap * tile[ty][tx + j * threads_x + k];
-                if (WEIGHTS) part_weight[j] += tap * tile_weight[ty][tx + j * threads_x + k];
+                chunk[j] += part[j];
+                if (WEIGHTS) chunk_weight[j] += part_weight[j];
             }
         }
         for (int j = 0; j < outputs; ++j) {
-            sums[j] += part[j];
-            if (WEIGHTS) weights[j] += part_weight[j];
+            sums[j] += chunk[j];
+            if (WEIGHTS) weights[j] += chunk_weight[j];
         }
         __syncthreads();
     }
@@ -167,18 +175,25 @@ __global__ void blur_columns(const BlurArguments arguments, const Device<Compute
             if (WEIGHTS) tile_weight[i][tx] = weight;
         }
         __syncthreads();
-        Compute part[outputs] = {}, part_weight[outputs] = {};
-        for (int k = 0; inside && k < count; ++k) {
-            const std::int64_t distance = start + k < 0 ? -(start + k) : start + k;
-            const Compute tap = taps[distance];
+        Compute chunk[outputs] = {}, chunk_weight[outputs] = {};
+        for (int k = 0; inside && k < count;) {
+            Compute part[outputs] = {}, part_weight[outputs] = {};
+            for (const int stop = k + part_terms < count ? k + part_terms : count; k < stop; ++k) {
+                const std::int64_t distance = start + k < 0 ? -(start + k) : start + k;
+                const Compute tap = taps[distance];
+                for (int j = 0; j < outputs; ++j) {
+                    part[j] += tap * tile[ty + j * threads_y + k][tx];
+                    if (WEIGHTS) part_weight[j] += tap * tile_weight[ty + j * threads_y + k][tx];
+                }
+            }
             for (int j = 0; j < outputs; ++j) {
-                part[j] += tap * tile[ty + j * threads_y + k][tx];
-                if (WEIGHTS) part_weight[j] += tap * tile_weight[ty + j * threads_y + k][tx];
+                chunk[j] += part[j];
+                if (WEIGHTS) chunk_weight[j] += part_weight[j];
             }
         }
         for (int j = 0; j < outputs; ++j) {
-            sums[j] += part[j];
-            if (WEIGHTS) weights[j] += part_weight[j];
+            sums[j] += chunk[j];
+            if (WEIGHTS) weights[j] += chunk_weight[j];
         }
         __syncthreads();
     }

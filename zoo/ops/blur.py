@@ -18,7 +18,8 @@ _BORDERS = {"reflect": 0, "mirror": 1, "nearest": 2, "constant": 3, "wrap": 4}
 _NAN_TREATMENTS = {"propagate": 0, "interpolate": 1, "fill": 2}
 _MAX_RADIUS = 65536  # beyond it a typing error is likelier than a blur; the ring of rows would need hundreds of megabytes
 
-_ARGUMENTS = "Tensor image, Tensor sigma, str mode, float cval, float truncate, str nan_treatment, float fill_value, bool preserve_nan"
+# Not "mode": torch._ops passes an argument of that name by keyword to the kernels of ops with `out`.
+_ARGUMENTS = "Tensor image, Tensor sigma, str border, float cval, float truncate, str nan_treatment, float fill_value, bool preserve_nan"
 
 
 def blur(
@@ -102,6 +103,8 @@ def _check_out(image: Tensor, out: Tensor) -> None:
         got, expected = getattr(out, name), getattr(image, name)
         if got != expected:
             raise UsageError(f"out must have the {name} of the image, {expected}, got {got}")
+    if any(size > 1 and stride == 0 for size, stride in zip(out.shape, out.stride(), strict=True)):
+        raise UsageError("out must not have pixels that share memory, got an expanded tensor; call out.contiguous()")
     if torch.is_grad_enabled() and (image.requires_grad or out.requires_grad):
         raise UsageError("out cannot be used where a gradient is required; leave it out, or call blur under torch.no_grad()")
 
