@@ -21,8 +21,8 @@ from zoo.registry import configure, get_registry, loaded_registry
 
 COMMANDS = {
     "train": ("zoo.cli.train:train", "Train a model and write a run directory."),
-    "evaluate": ("zoo.cli.evaluate:evaluate", "Measure a run on labelled frames, with intervals by target."),
-    "predict": ("zoo.cli.predict:predict", "Classify files: one row per frame, bad files reported."),
+    "evaluate": ("zoo.cli.evaluate:evaluate", "Measure a run on labelled frames."),
+    "predict": ("zoo.cli.predict:predict", "Classify FITS files: class and probability of every frame."),
     "data": ("zoo.cli.data:data", "List, show, simulate and split data sets."),
     "models": ("zoo.cli.models:models", "List and show architectures."),
     "steps": ("zoo.cli.steps:steps", "List and show preprocessing steps."),
