@@ -47,3 +47,14 @@ def register_op(
     _LIBRARY.impl(f"{name}.out", write, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"zoo::{name}", allocate, lib=_LIBRARY)
     torch.library.register_fake(f"zoo::{name}.out", fake_out, lib=_LIBRARY)
+
+
+def overlapping(a: Tensor, b: Tensor) -> bool:
+    """Whether the memory between the first and the last element of two tensors that are not empty meets."""
+    if a.device != b.device or a.numel() == 0 or b.numel() == 0:
+        return False
+    (a_first, a_end), (b_first, b_end) = (
+        (t.data_ptr(), t.data_ptr() + (1 + sum((n - 1) * s for n, s in zip(t.shape, t.stride(), strict=True))) * t.element_size())
+        for t in (a, b)
+    )
+    return bool(a_first < b_end and b_first < a_end)

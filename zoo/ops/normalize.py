@@ -12,7 +12,21 @@ from torch import Tensor
 from zoo.errors import InputShapeError, UsageError
 from zoo.ops.library import register_op
 from zoo.ops.limits import Limits, Percentile
-from zoo.ops.raw import SOURCE_SCHEMA, Encoding, Region, Saturated, Source, check_out, describe_source, reference_values, result_shape
+from zoo.ops.native import DTYPE_CODES
+from zoo.ops.raw import (
+    SOURCE_SCHEMA,
+    Encoding,
+    Region,
+    Saturated,
+    Source,
+    check_memory,
+    check_out,
+    describe_source,
+    frame_source,
+    kernels_for,
+    reference_values,
+    result_shape,
+)
 from zoo.ops.statistics import FrameStatistics, Per, check_per, find_limits, frame_statistics
 from zoo.ops.stretch import Asinh, Stretch, reference_stretch, stretch_arguments
 
@@ -46,8 +60,39 @@ def _allocate_normalized(image: Tensor, *arguments: Any) -> Tensor:
 
 def _write_normalized(image: Tensor, *arguments: Any, out: Tensor) -> None:
     """Kernel of ``zoo::normalize.out``."""
-    count = len(Source._fields)
-    out.copy_(reference_normalize(image, Source(*arguments[:count]), *arguments[count:]))
+    source = Source(*arguments[: len(Source._fields)])
+    limits, stretch, a, clip, fill = arguments[len(Source._fields) :]
+    check_memory(image, out)
+    if out.numel() == 0:
+        return
+    module = kernels_for(image)
+    if module is None:
+        out.copy_(reference_normalize(image, source, limits, stretch, a, clip, fill))
+        return
+    image, limits = image.contiguous(), limits.contiguous()
+    target = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
+    top = source.saturated == "top" and source.saturation is not None
+    described = frame_source(module, image, source, mark_saturated=top)
+    code, factor, scale, sign, lowest = _stretch_factors(stretch, a)
+    parameters = module.NormalizeParameters(clip=clip, mark_saturated=top, lowest=lowest, fill=fill, a=factor, scale=scale, sign=sign)
+    module.normalize_cpu(described, limits.data_ptr(), code, parameters, DTYPE_CODES[out.dtype], target.data_ptr(), torch.get_num_threads())
+    if target is not out:
+        out.copy_(target)
+
+
+def _stretch_factors(name: str, a: float) -> tuple[int, float, float, float, float]:
+    """Code, factor, scale and sign of csrc/stretch.hpp, and the lowest place that the stretch is defined for."""
+    if name == "sqrt":
+        return 1, 1.0, 1.0, 1.0, 0.0
+    if name == "log":
+        return 2, a, 1.0 / math.log1p(a), 1.0, -1.0 / a
+    if name == "asinh":
+        return 3, 1.0 / a, 1.0 / math.asinh(1.0 / a), 1.0, -math.inf
+    if name == "sinh":
+        return 4, 1.0 / a, 1.0 / math.expm1(-2.0 / a), 1.0, -math.inf
+    if name == "power":
+        return 5, a, 1.0, -1.0 if a % 2.0 == 1.0 else 1.0, -math.inf if a.is_integer() else 0.0
+    return 0, 1.0, 1.0, 1.0, -math.inf
 
 
 register_op("normalize", f"{SOURCE_SCHEMA}, {_OPTIONS_SCHEMA}", "ScalarType dtype", allocate=_allocate_normalized, write=_write_normalized)

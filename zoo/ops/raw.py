@@ -9,21 +9,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from zoo.errors import InputShapeError, UsageError
-from zoo.ops.library import register_op
+from zoo.ops.library import overlapping, register_op
+from zoo.ops.native import DTYPE_CODES, native
 
 Saturated = Literal["top", "keep", "invalid"]
 
 # uint8 is BITPIX 8 and the only unsigned one; the others are read as signed and shifted by BZERO, as the FITS standard has it
 _RAW_DTYPES = {8: torch.uint8, 16: torch.int16, 32: torch.int32, 64: torch.int64, -32: torch.float32, -64: torch.float64}
-_NATIVE_DTYPES = (
-    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64,
-)  # fmt: skip
+# numbers of csrc/pixel.hpp
+_NATIVE_KINDS = {
+    torch.uint8: 0, torch.int8: 1, torch.int16: 2, torch.int32: 3, torch.int64: 4, torch.float16: 5, torch.bfloat16: 6,
+    torch.float32: 7, torch.float64: 8,
+}  # fmt: skip
+_RAW_KINDS = {8: 0, 16: 9, 32: 10, 64: 11, -32: 12, -64: 13}
 
 SOURCE_SCHEMA = (
     "Tensor image, int bitpix, float bscale, float bzero, int? blank, int[] geometry, float[] calibration, float? saturation, str saturated"
@@ -145,7 +150,7 @@ def describe_source(
     if image.dim() < 2:
         raise InputShapeError(f"image must have at least two dimensions (..., H, W), got shape {tuple(image.shape)}")
     if encoding is None:
-        if image.dtype not in _NATIVE_DTYPES:
+        if image.dtype not in _NATIVE_KINDS:
             raise UsageError(f"image must hold integers or floats of 8 to 64 bits, got {image.dtype}; raw bytes need an Encoding")
         bitpix = 0
     else:
@@ -237,6 +242,42 @@ def check_out(out: Tensor, shape: tuple[int, ...], dtypes: Sequence[torch.dtype]
         raise UsageError(f"{name} must be on the device of the image, {image.device}, got {out.device}")
 
 
+def check_memory(image: Tensor, out: Tensor) -> None:
+    """Refuse an ``out`` that is written over pixels not yet read, or over itself."""
+    if overlapping(image, out):
+        raise UsageError("out must not share memory with the image, which is never written")
+    if any(size > 1 and stride == 0 for size, stride in zip(out.shape, out.stride(), strict=True)):
+        raise UsageError("out must not have elements that share memory, got an expanded tensor; call out.contiguous()")
+
+
+def kernels_for(image: Tensor) -> ModuleType | None:
+    """The compiled kernels, if they can work where ``image`` is."""
+    return native() if image.device.type == "cpu" else None
+
+
+def frame_source(module: ModuleType, image: Tensor, source: Source, *, mark_saturated: bool = False) -> Any:
+    """Describe a contiguous, not empty image to the compiled kernels, which keep its address only."""
+    height, width = pixel_size(image, source.bitpix)
+    out_height, out_width = result_shape(image, source.bitpix, source.geometry)[-2:]
+    return module.FrameSource(
+        data=image.data_ptr(),
+        kind=_RAW_KINDS[source.bitpix] if source.bitpix else _NATIVE_KINDS[image.dtype],
+        count=image.numel() // (image.shape[-2] * image.shape[-1]),
+        height=height,
+        width=width,
+        out_height=out_height,
+        out_width=out_width,
+        bscale=source.bscale,
+        bzero=source.bzero,
+        blank=source.blank,
+        geometry=source.geometry,
+        calibration=source.calibration,
+        saturation=math.nan if source.saturation is None else source.saturation,
+        drop_saturated=source.saturated == "invalid",
+        mark_saturated=mark_saturated,
+    )
+
+
 _DECODED_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -248,7 +289,19 @@ def _allocate_decoded(image: Tensor, *arguments: Any) -> Tensor:
 
 def _write_decoded(image: Tensor, *arguments: Any, out: Tensor) -> None:
     """Kernel of ``zoo::decode.out``."""
-    out.copy_(reference_values(image, Source(*arguments))[0])
+    source = Source(*arguments)
+    check_memory(image, out)
+    if out.numel() == 0:
+        return
+    module = kernels_for(image)
+    if module is None:
+        out.copy_(reference_values(image, source)[0])
+        return
+    image = image.contiguous()
+    target = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
+    module.decode_cpu(frame_source(module, image, source), DTYPE_CODES[out.dtype], target.data_ptr(), torch.get_num_threads())
+    if target is not out:
+        out.copy_(target)
 
 
 register_op("decode", SOURCE_SCHEMA, "ScalarType dtype", allocate=_allocate_decoded, write=_write_decoded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from torch import Tensor
 from zoo.errors import UsageError
 from zoo.ops.library import register_op
 from zoo.ops.limits import Limits, Manual, MedianMAD, MinMax, Percentile, SigmaClip, ZScale
-from zoo.ops.raw import SOURCE_SCHEMA, Encoding, Region, Saturated, Source, describe_source
+from zoo.ops.raw import SOURCE_SCHEMA, Encoding, Region, Saturated, Source, check_memory, describe_source, frame_source, kernels_for
 from zoo.ops.statistics_reference import BASIC, CLIP, COLUMNS, MAD, MEDIAN, MOMENTS, ZSCALE, reference_statistics
 
 Per = Literal["frame", "batch"]
@@ -64,8 +65,26 @@ def _allocate_table(image: Tensor, *arguments: Any) -> Tensor:
 
 def _write_table(image: Tensor, *arguments: Any, out: Tensor) -> None:
     """Kernel of ``zoo::frame_statistics.out``."""
-    count = len(Source._fields)
-    out.copy_(reference_statistics(image, Source(*arguments[:count]), *arguments[count:]))
+    source = Source(*arguments[: len(Source._fields)])
+    quantiles, wanted, clip, zscale, per_batch = arguments[len(Source._fields) :]
+    check_memory(image, out)
+    if out.numel() == 0:
+        return
+    if image.numel() == 0:
+        out.fill_(math.nan)
+        out[..., 0] = out[..., 7] = 0.0  # the two counts
+        return
+    module = kernels_for(image)
+    if module is None:
+        out.copy_(reference_statistics(image, source, quantiles, wanted, clip, zscale, per_batch))
+        return
+    image = image.contiguous()
+    target = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
+    request = module.StatisticsRequest(quantiles=quantiles, wanted=wanted, clip=clip, zscale=zscale)
+    pooled = math.prod(image.shape[:-2]) if per_batch else 1
+    module.statistics_cpu(frame_source(module, image, source), request, pooled, target.data_ptr(), torch.get_num_threads())
+    if target is not out:
+        out.copy_(target)
 
 
 register_op("frame_statistics", f"{SOURCE_SCHEMA}, {_OPTIONS_SCHEMA}", "", allocate=_allocate_table, write=_write_table)

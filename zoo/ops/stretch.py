@@ -16,9 +16,9 @@ from zoo.errors import UsageError
 
 
 def _positive(name: str, a: float) -> None:
-    """Refuse a parameter that is not a finite number above 0."""
-    if not math.isfinite(a) or a <= 0.0:
-        raise UsageError(f"the parameter a of {name} must be finite and > 0, got {a}")
+    """Refuse a parameter that is not a positive number, or whose reciprocal is no float32."""
+    if not 1e-30 <= a <= 1e30:
+        raise UsageError(f"the parameter a of {name} must lie between 1e-30 and 1e30, got {a}")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Log:
     """``log(a t + 1) / log(a + 1)``.
 
     Raises:
-        UsageError: unless ``a`` is finite and > 0.
+        UsageError: unless ``a`` lies between 1e-30 and 1e30.
     """
 
     a: float = 1000.0
@@ -50,7 +50,7 @@ class Asinh:
     """``asinh(t / a) / asinh(1 / a)``: linear below ``a``, logarithmic above.
 
     Raises:
-        UsageError: unless ``a`` is finite and > 0.
+        UsageError: unless ``a`` lies between 1e-30 and 1e30.
     """
 
     a: float = 0.1
@@ -64,7 +64,7 @@ class Sinh:
     """``sinh(t / a) / sinh(1 / a)``.
 
     Raises:
-        UsageError: unless ``a`` is finite and > 0.
+        UsageError: unless ``a`` lies between 1e-30 and 1e30.
     """
 
     a: float = 1.0 / 3.0
@@ -78,7 +78,7 @@ class Power:
     """``t ** a``.
 
     Raises:
-        UsageError: unless ``a`` is finite and > 0.
+        UsageError: unless ``a`` lies between 1e-30 and 1e30.
     """
 
     a: float

@@ -1,0 +1,14 @@
+// Frames -> linear pixels.
+#pragma once
+
+#include "frames.hpp"
+
+namespace zoo {
+
+// n values -> out, rounded to nearest; float64 to the 16-bit types by way of float32, as torch does.
+ZOO_DECLARE_ISAS(void store_span(const double* values, std::int64_t n, Dtype dtype, void* out) noexcept)
+
+// out: contiguous (count, out_height, out_width) of dtype; must not overlap the frames.
+void decode_cpu(const Frames& frames, Dtype dtype, void* out, int threads) noexcept;
+
+}  // namespace zoo

@@ -1,0 +1,52 @@
+#include "decode.hpp"
+
+namespace zoo {
+namespace ZOO_ISA {
+namespace {
+
+template <int K>
+void read(const unsigned char* data, std::int64_t n, const Calibration& calibration, double* out) {
+    const Calibration c = calibration;
+    for (std::int64_t i = 0; i < n; ++i) out[i] = linear_value(load<K>(data + i * item_size(K)), c);
+}
+
+}  // namespace
+
+void read_span(int kind, const unsigned char* data, std::int64_t n, const Calibration& c, double* out) noexcept {
+    switch (kind) {
+        case kU8: return read<kU8>(data, n, c, out);
+        case kI8: return read<kI8>(data, n, c, out);
+        case kI16: return read<kI16>(data, n, c, out);
+        case kI32: return read<kI32>(data, n, c, out);
+        case kI64: return read<kI64>(data, n, c, out);
+        case kF16: return read<kF16>(data, n, c, out);
+        case kBF16: return read<kBF16>(data, n, c, out);
+        case kF32: return read<kF32>(data, n, c, out);
+        case kF64: return read<kF64>(data, n, c, out);
+        case kBeI16: return read<kBeI16>(data, n, c, out);
+        case kBeI32: return read<kBeI32>(data, n, c, out);
+        case kBeI64: return read<kBeI64>(data, n, c, out);
+        case kBeF32: return read<kBeF32>(data, n, c, out);
+        case kBeF64: return read<kBeF64>(data, n, c, out);
+        default: return;
+    }
+}
+
+void store_span(const double* values, std::int64_t n, Dtype dtype, void* out) noexcept {
+    if (dtype == Dtype::float32) {
+        float* to = static_cast<float*>(out);
+        for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<float>(values[i]);
+    } else if (dtype == Dtype::float64) {
+        double* to = static_cast<double*>(out);
+        for (std::int64_t i = 0; i < n; ++i) to[i] = values[i];
+    } else if (dtype == Dtype::bfloat16) {
+        std::uint16_t* to = static_cast<std::uint16_t*>(out);
+        for (std::int64_t i = 0; i < n; ++i) to[i] = narrow(static_cast<float>(values[i]), Bfloat16{}).bits;
+    } else {
+        std::uint16_t* to = static_cast<std::uint16_t*>(out);
+        for (std::int64_t i = 0; i < n; ++i) to[i] = narrow(static_cast<float>(values[i]), Float16{}).bits;
+    }
+}
+
+}  // namespace ZOO_ISA
+}  // namespace zoo

@@ -1,0 +1,173 @@
+#include "lattice.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "parallel.hpp"
+
+namespace zoo {
+namespace {
+
+constexpr std::int64_t kFew = 16384;          // sorting so few is quicker than clearing histograms
+constexpr std::int64_t kMaxRegions = 16;      // beyond, histograms take more memory than they are worth
+constexpr std::int64_t kSlab = std::int64_t{1} << 31;  // pixels that a 32-bit counter can hold
+
+using Entry = std::pair<double, std::int64_t>;
+
+bool has_few_codes(int kind) { return item_size(kind) == 1 || kind == kI16 || kind == kBeI16; }
+
+// Counts n stored pixels by their bytes as they lie in memory. Two tables: a run of equal pixels would wait for its own last count.
+void count_codes(const unsigned char* data, std::int64_t n, int size, std::uint32_t* even, std::uint32_t* odd) {
+    std::int64_t i = 0;
+    if (size == 1) {
+        for (; i + 1 < n; i += 2) {
+            ++even[data[i]];
+            ++odd[data[i + 1]];
+        }
+        if (i < n) ++even[data[i]];
+        return;
+    }
+    const auto code = [data](std::int64_t pixel) {
+        std::uint16_t bits;
+        memcpy(&bits, data + 2 * pixel, 2);
+        return bits;
+    };
+    for (; i + 1 < n; i += 2) {
+        ++even[code(i)];
+        ++odd[code(i + 1)];
+    }
+    if (i < n) ++even[code(i)];
+}
+
+// Counts by region and code.
+std::vector<std::int64_t> count_by_region(const Frames& frames, int threads) {
+    const int size = item_size(frames.kind);
+    const std::size_t codes = size == 1 ? 256 : 65536, tables = static_cast<std::size_t>(frames.region_count) * 2;
+    std::vector<std::int64_t> totals(tables / 2 * codes);
+    const std::int64_t units = unit_count(frames), step = kSlab / kUnit;
+    for (std::int64_t begin = 0; begin < units; begin += step) {
+        std::vector<std::uint32_t> counts(static_cast<std::size_t>(threads) * tables * codes);
+        parallel_for(threads, std::min(step, units - begin), [&](std::int64_t index, int thread) {
+            std::uint32_t* mine = counts.data() + static_cast<std::size_t>(thread) * tables * codes;
+            for_each_piece(frames, unit_at(frames, begin + index),
+                           [&](std::int64_t region, const unsigned char* data, std::int64_t n, std::int64_t) {
+                               std::uint32_t* table = mine + static_cast<std::size_t>(region) * 2 * codes;
+                               count_codes(data, n, size, table, table + codes);
+                           });
+        });
+        for (std::size_t i = 0; i < counts.size(); ++i) totals[i / codes % tables / 2 * codes + i % codes] += counts[i];
+    }
+    return totals;
+}
+
+double value_of_code(int kind, std::int32_t code, const Calibration& c) {
+    if (kind == kU8) return linear_value(static_cast<std::uint8_t>(code), c);
+    if (kind == kI8) return linear_value(static_cast<std::int8_t>(code), c);
+    return linear_value(static_cast<std::int16_t>(code), c);
+}
+
+// Entries of one region, ascending in value.
+void append_region(const Frames& frames, std::int64_t region, const std::int64_t* counts, std::vector<Entry>& entries) {
+    const Calibration c = calibration_of(frames, region);
+    const std::int32_t codes = item_size(frames.kind) == 1 ? 256 : 65536;
+    const std::int32_t first = frames.kind == kU8 ? 0 : -codes / 2;
+    for (std::int32_t i = 0; i < codes; ++i) {
+        const std::int32_t code = c.bscale > 0.0 ? first + i : first + codes - 1 - i;
+        const std::uint32_t bits = static_cast<std::uint32_t>(code) & static_cast<std::uint32_t>(codes - 1);
+        const std::int64_t count = counts[frames.kind == kBeI16 ? swap_bytes(static_cast<std::uint16_t>(bits)) : bits];
+        if (count == 0) continue;
+        const double value = value_of_code(frames.kind, code, c);
+        if (value == value) entries.emplace_back(value, count);
+    }
+}
+
+}  // namespace
+
+bool Lattice::suits(const Frames& frames) {
+    return frames.pixels() <= kFew || (has_few_codes(frames.kind) && frames.region_count <= kMaxRegions);
+}
+
+Lattice::Lattice(const Frames& frames, int threads) {
+    if (frames.pixels() <= kFew) {
+        values_.resize(static_cast<std::size_t>(frames.pixels()));
+        std::int64_t place = 0;
+        for (std::int64_t i = 0; i < unit_count(frames); ++i) {
+            const Unit unit = unit_at(frames, i);
+            read_unit(frames, unit, values_.data() + place);
+            place += unit.n;
+        }
+        values_.erase(std::remove_if(values_.begin(), values_.end(), [](double value) { return value != value; }), values_.end());
+        std::sort(values_.begin(), values_.end());
+        upto_.resize(values_.size());
+        for (std::size_t i = 0; i < upto_.size(); ++i) upto_[i] = static_cast<std::int64_t>(i) + 1;
+        return;
+    }
+    const std::vector<std::int64_t> counts = count_by_region(frames, threads);
+    const std::size_t codes = counts.size() / static_cast<std::size_t>(frames.region_count);
+    std::vector<Entry> entries;
+    for (std::int64_t region = 0; region < frames.region_count; ++region) {
+        const std::int64_t before = static_cast<std::int64_t>(entries.size());
+        append_region(frames, region, counts.data() + static_cast<std::size_t>(region) * codes, entries);
+        std::inplace_merge(entries.begin(), entries.begin() + before, entries.end(),
+                           [](const Entry& a, const Entry& b) { return a.first < b.first; });
+    }
+    std::int64_t total = 0;
+    for (const auto& [value, count] : entries) {
+        total += count;
+        values_.push_back(value);
+        upto_.push_back(total);
+    }
+}
+
+double Lattice::at(std::int64_t rank) const {
+    return values_[static_cast<std::size_t>(std::upper_bound(upto_.begin(), upto_.end(), rank) - upto_.begin())];
+}
+
+void Lattice::select(const std::int64_t* ranks, std::int64_t n, double* values) {
+    for (std::int64_t i = 0; i < n; ++i) values[i] = at(ranks[i]);
+}
+
+void Lattice::select_distances(double center, const std::int64_t* ranks, std::int64_t n, double* values) {
+    // both sides of the center are sorted by distance from it: merge them
+    std::size_t right = static_cast<std::size_t>(std::lower_bound(values_.begin(), values_.end(), center) - values_.begin());
+    std::size_t left = right;  // one past the next value on the left
+    std::vector<Entry> distances;  // and the number of pixels up to each
+    distances.reserve(values_.size());
+    std::int64_t total = 0;
+    while (left > 0 || right < values_.size()) {
+        const double below = left > 0 ? fabs(values_[left - 1] - center) : HUGE_VAL;
+        const double above = right < values_.size() ? fabs(values_[right] - center) : HUGE_VAL;
+        const bool take_left = left > 0 && (right == values_.size() || below < above);
+        total += take_left ? count_of(--left) : count_of(right++);
+        distances.emplace_back(take_left ? below : above, total);
+    }
+    for (std::int64_t i = 0; i < n; ++i) {
+        values[i] = std::upper_bound(distances.begin(), distances.end(), ranks[i],
+                                     [](std::int64_t rank, const Entry& entry) { return rank < entry.second; })
+                        ->first;
+    }
+}
+
+Moments Lattice::moments(double low, double high, double shift) {
+    const std::size_t begin = static_cast<std::size_t>(std::lower_bound(values_.begin(), values_.end(), low) - values_.begin());
+    const std::size_t end = static_cast<std::size_t>(std::upper_bound(values_.begin(), values_.end(), high) - values_.begin());
+    Moments m{low == low && begin > 0 ? upto_[begin - 1] : 0, 0, 0.0, 0.0};
+    if (!(low <= high)) return m;
+    double lost = 0.0, lost_squares = 0.0;  // compensation of the sums
+    const auto add = [](double term, double& sum, double& compensation) {
+        const double next = sum + term;
+        compensation += fabs(sum) >= fabs(term) ? (sum - next) + term : (term - next) + sum;
+        sum = next;
+    };
+    for (std::size_t i = begin; i < end; ++i) {
+        const double count = static_cast<double>(count_of(i)), distance = values_[i] - shift;
+        m.count += count_of(i);
+        add(count * distance, m.sum, lost);
+        add(count * (distance * distance), m.squares, lost_squares);
+    }
+    m.sum += lost;
+    m.squares += lost_squares;
+    return m;
+}
+
+}  // namespace zoo

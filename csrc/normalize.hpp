@@ -1,0 +1,53 @@
+// Linear values and limits -> stretched results: the arithmetic that CPU and CUDA share, and the CPU kernel.
+#pragma once
+
+#include "frames.hpp"
+#include "stretch.hpp"
+
+namespace zoo {
+
+// Conditions are single comparisons with a bound that is NaN or infinite where it shall not act: compilers vectorise those.
+struct NormalizeParameters {
+    double vmin;
+    double prescale, inverse;  // (value - vmin) * prescale * inverse is the place between the limits
+    double low, high;          // bounds of the place: 0 and 1 to clip, infinite not to
+    float top;                 // places from here on, and results above, become 1: 1 to clip, NaN not to
+    float marker;              // places equal to this are saturated and become 1: infinity, or NaN for none
+    float lowest;              // below this the stretch is no real number
+    float fill;                // for pixels without a value
+    StretchParameters stretch;
+};
+
+// Limits of one frame, in place. A span of 0 divides by 1; a subnormal one would have no reciprocal without the power of two.
+ZOO_FN void set_limits(double vmin, double vmax, NormalizeParameters* p) {
+    const double span = vmax - vmin == 0.0 ? 1.0 : vmax - vmin;
+    p->vmin = vmin;
+    p->prescale = fabs(span) < 0x1p-1000 ? 0x1p500 : 1.0;
+    p->inverse = 1.0 / (span * p->prescale);
+}
+
+// Place of a linear value between the limits. value: NaN where invalid, +infinity where saturated pixels go to the top.
+ZOO_FN float place_value(double value, const NormalizeParameters& p) {
+    const double place = (value - p.vmin) * p.prescale * p.inverse;
+    const double raised = place < p.low ? p.low : place;
+    return static_cast<float>(raised > p.high ? p.high : raised);
+}
+
+template <int S>
+ZOO_FN float stretch_place(float t, const NormalizeParameters& p) {
+    const float stretched = stretch<S>(t, p.stretch);
+    const float capped = stretched > p.top ? 1.0f : stretched;
+    const float topped = t >= p.top ? 1.0f : capped;
+    const float marked = t == p.marker ? 1.0f : topped;
+    return t >= p.lowest ? marked : p.fill;  // NaN is below everything
+}
+
+// n values -> out of dtype (float32, bfloat16 or float16).
+ZOO_DECLARE_ISAS(void normalize_span(const double* values, std::int64_t n, int stretch, const NormalizeParameters& parameters, Dtype dtype,
+                                     void* out) noexcept)
+
+// limits: vmin and vmax of each frame. out: contiguous (count, out_height, out_width); must not overlap the frames.
+void normalize_cpu(const Frames& frames, const double* limits, int stretch, const NormalizeParameters& parameters, Dtype dtype, void* out,
+                   int threads) noexcept;
+
+}  // namespace zoo

@@ -1,0 +1,43 @@
+// Statistics of the valid pixels of frames on the CPU.
+#pragma once
+
+#include "frames.hpp"
+#include "order.hpp"
+#include "zscale.hpp"
+
+namespace zoo {
+
+struct StatisticsRequest {
+    const double* quantiles;
+    std::int64_t quantile_count;
+    int wanted;  // Wanted
+    double clip_sigma;
+    int clip_maxiters;
+    ZScaleParameters zscale;
+};
+
+struct Extremes {
+    double min, max;
+};
+
+// Adds what n values, NaN among them, contribute to the moments about shift within [low, high], and to the extremes.
+ZOO_DECLARE_ISAS(void moments_span(const double* values, std::int64_t n, double low, double high, double shift, Moments* moments,
+                                   Extremes* extremes) noexcept)
+
+// The valid pixels of some frames, as one multiset.
+class Population {
+public:
+    virtual ~Population() = default;
+    virtual std::int64_t count() const = 0;
+    virtual Extremes extremes() const = 0;
+    // Values of the given ranks, 0 being the smallest, each < count().
+    virtual void select(const std::int64_t* ranks, std::int64_t n, double* values) = 0;
+    // The same for the distances of the pixels from center.
+    virtual void select_distances(double center, const std::int64_t* ranks, std::int64_t n, double* values) = 0;
+    virtual Moments moments(double low, double high, double shift) = 0;
+};
+
+// row: kColumns figures and the quantiles, of all frames together. The same at any number of threads. Throws std::bad_alloc.
+void statistics_cpu(const Frames& frames, const StatisticsRequest& request, double* row, int threads);
+
+}  // namespace zoo

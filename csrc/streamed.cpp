@@ -1,0 +1,196 @@
+#include "streamed.hpp"
+
+#include <algorithm>
+#include <atomic>
+
+#include "parallel.hpp"
+
+namespace zoo {
+namespace {
+
+constexpr std::size_t kDigits = 65536;
+constexpr std::int64_t kCollect = 1 << 18;  // so few candidates are gathered and sorted instead of counted once more
+constexpr std::size_t kTogether = 8;        // ranks that share the passes
+
+bool holds_floats(const Frames& frames) {
+    const bool stored = frames.kind == kF16 || frames.kind == kBF16 || frames.kind == kF32 || frames.kind == kBeF32;
+    const bool as_stored = frames.calibration.bscale == 1.0 && frames.calibration.bzero == 0.0;
+    return stored && as_stored && std::all_of(frames.regions, frames.regions + frames.region_count, [](const Region& region) {
+        return region.bias == 0.0 && region.gain == 1.0;
+    });
+}
+
+// The digit whose bin holds a rank; rank becomes the one within the bin.
+std::uint64_t find_digit(const std::int64_t* counts, std::int64_t& rank) {
+    std::uint64_t digit = 0;
+    while (rank >= counts[digit]) rank -= counts[digit++];
+    return digit;
+}
+
+}  // namespace
+
+// How values become keys.
+struct Streamed::Keys {
+    bool distances;  // from the center
+    double center;
+    int levels;  // 2: keys of floats, with zeros below
+
+    // The keys of the valid pixels of one unit; returns how many.
+    std::int64_t read(const Frames& frames, std::int64_t index, std::uint64_t* keys) const {
+        double values[kUnit];
+        const Unit unit = unit_at(frames, index);
+        read_unit(frames, unit, values);
+        std::int64_t n = 0;
+        for (std::int64_t i = 0; i < unit.n; ++i) {
+            keys[n] = key(distances ? fabs(values[i] - center) : values[i]);
+            n += values[i] == values[i];
+        }
+        return n;
+    }
+
+    std::uint64_t key(double value) const {
+        if (levels != 2) return key_of(value);
+        const std::uint32_t bits = bits_of(static_cast<float>(value));
+        return static_cast<std::uint64_t>(bits >> 31 ? ~bits : bits | 0x80000000u) << 32;
+    }
+
+    double value(std::uint64_t key) const {
+        if (levels != 2) return value_of(key);
+        const std::uint32_t high = static_cast<std::uint32_t>(key >> 32);
+        return static_cast<double>(float_from(high >> 31 ? high & 0x7fffffffu : ~high));
+    }
+};
+
+// A rank that is sought among the keys that begin with some digits.
+struct Streamed::Target {
+    std::uint64_t prefix;
+    std::int64_t rank;        // among them
+    std::int64_t candidates;  // how many there are
+};
+
+Streamed::Streamed(const Frames& frames, int threads) : frames_(frames), threads_(threads), levels_(holds_floats(frames) ? 2 : 4) {
+    const Moments all = moments(-HUGE_VAL, HUGE_VAL, 0.0);
+    count_ = all.count;
+}
+
+std::vector<std::int64_t> Streamed::count_top(const Keys& keys) {
+    std::vector<std::int64_t> counts(static_cast<std::size_t>(threads_) * kDigits);
+    parallel_for(threads_, unit_count(frames_), [&](std::int64_t index, int thread) {
+        std::uint64_t found[kUnit];
+        const std::int64_t n = keys.read(frames_, index, found);
+        std::int64_t* mine = counts.data() + static_cast<std::size_t>(thread) * kDigits;
+        for (std::int64_t i = 0; i < n; ++i) ++mine[found[i] >> 48];
+    });
+    for (std::size_t i = kDigits; i < counts.size(); ++i) counts[i % kDigits] += counts[i];
+    counts.resize(kDigits);
+    return counts;
+}
+
+void Streamed::select(const std::int64_t* ranks, std::int64_t n, double* values) {
+    const Keys keys{false, 0.0, levels_};
+    if (top_.empty()) top_ = count_top(keys);
+    select_keys(keys, top_, ranks, n, values);
+}
+
+void Streamed::select_distances(double center, const std::int64_t* ranks, std::int64_t n, double* values) {
+    const Keys keys{true, center, 4};
+    select_keys(keys, count_top(keys), ranks, n, values);
+}
+
+void Streamed::select_keys(const Keys& keys, const std::vector<std::int64_t>& top, const std::int64_t* ranks, std::int64_t n,
+                           double* values) {
+    for (std::int64_t begin = 0; begin < n; begin += kTogether) {
+        std::vector<Target> targets;
+        for (std::int64_t i = begin; i < std::min<std::int64_t>(begin + kTogether, n); ++i) {
+            Target target{0, ranks[i], 0};
+            target.prefix = find_digit(top.data(), target.rank);
+            target.candidates = top[target.prefix];
+            targets.push_back(target);
+        }
+        int level = 1;
+        const auto candidates = [&] {
+            std::int64_t total = 0;
+            for (const Target& target : targets) total += target.candidates;
+            return total;
+        };
+        while (level < keys.levels && candidates() > kCollect) refine(keys, level++, targets);
+        if (level < keys.levels) {
+            collect(keys, level, targets, values + begin);
+        } else {
+            for (std::size_t i = 0; i < targets.size(); ++i) values[begin + i] = keys.value(targets[i].prefix << (64 - 16 * level));
+        }
+    }
+}
+
+void Streamed::refine(const Keys& keys, int level, std::vector<Target>& targets) {
+    std::vector<std::uint64_t> prefixes;
+    for (const Target& target : targets) prefixes.push_back(target.prefix);
+    std::sort(prefixes.begin(), prefixes.end());
+    prefixes.erase(std::unique(prefixes.begin(), prefixes.end()), prefixes.end());
+    const std::size_t tables = prefixes.size();
+    const int shift = 64 - 16 * level;
+    std::vector<std::int64_t> counts(static_cast<std::size_t>(threads_) * tables * kDigits);
+    parallel_for(threads_, unit_count(frames_), [&](std::int64_t index, int thread) {
+        std::uint64_t found[kUnit];
+        const std::int64_t n = keys.read(frames_, index, found);
+        std::int64_t* mine = counts.data() + static_cast<std::size_t>(thread) * tables * kDigits;
+        for (std::int64_t i = 0; i < n; ++i) {
+            const std::uint64_t prefix = found[i] >> shift, digit = found[i] >> (shift - 16) & 0xffffu;
+            for (std::size_t table = 0; table < tables; ++table) mine[table * kDigits + digit] += prefixes[table] == prefix;
+        }
+    });
+    for (std::size_t i = tables * kDigits; i < counts.size(); ++i) counts[i % (tables * kDigits)] += counts[i];
+    for (Target& target : targets) {
+        const std::size_t table = static_cast<std::size_t>(std::lower_bound(prefixes.begin(), prefixes.end(), target.prefix) - prefixes.begin());
+        const std::uint64_t digit = find_digit(counts.data() + table * kDigits, target.rank);
+        target.prefix = target.prefix << 16 | digit;
+        target.candidates = counts[table * kDigits + digit];
+    }
+}
+
+void Streamed::collect(const Keys& keys, int level, const std::vector<Target>& targets, double* values) {
+    const int shift = 64 - 16 * level;
+    std::int64_t most = 0;
+    for (const Target& target : targets) most += target.candidates;
+    std::vector<std::uint64_t> gathered(static_cast<std::size_t>(most));
+    std::atomic<std::int64_t> used{0};
+    parallel_for(threads_, unit_count(frames_), [&](std::int64_t index, int) {
+        std::uint64_t found[kUnit];
+        const std::int64_t n = keys.read(frames_, index, found);
+        const auto end = std::remove_if(found, found + n, [&](std::uint64_t key) {
+            return std::none_of(targets.begin(), targets.end(), [&](const Target& target) { return target.prefix == key >> shift; });
+        });
+        std::copy(found, end, gathered.begin() + used.fetch_add(end - found, std::memory_order_relaxed));
+    });
+    gathered.resize(static_cast<std::size_t>(used.load()));  // targets may share candidates
+    std::sort(gathered.begin(), gathered.end());              // the order of arrival depends on the threads, the sorted one does not
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+        const auto first = std::lower_bound(gathered.begin(), gathered.end(), targets[i].prefix << shift);
+        values[i] = keys.value(first[targets[i].rank]);
+    }
+}
+
+Moments Streamed::moments(double low, double high, double shift) {
+    const std::int64_t units = unit_count(frames_);
+    std::vector<Moments> parts(static_cast<std::size_t>(units), Moments{0, 0, 0.0, 0.0});
+    std::vector<Extremes> extremes(static_cast<std::size_t>(units), Extremes{HUGE_VAL, -HUGE_VAL});
+    parallel_for(threads_, units, [&](std::int64_t index, int) {
+        double values[kUnit];
+        const Unit unit = unit_at(frames_, index);
+        read_unit(frames_, unit, values);
+        const std::size_t i = static_cast<std::size_t>(index);
+        ZOO_DISPATCH(moments_span, values, unit.n, low, high, shift, &parts[i], &extremes[i]);
+    });
+    Moments total{0, 0, 0.0, 0.0};
+    for (std::size_t i = 0; i < parts.size(); ++i) {  // in row order, whatever thread worked on which
+        total.below += parts[i].below;
+        total.count += parts[i].count;
+        total.sum += parts[i].sum;
+        total.squares += parts[i].squares;
+        extremes_.min = std::min(extremes_.min, extremes[i].min);
+        extremes_.max = std::max(extremes_.max, extremes[i].max);
+    }
+    return total;
+}
+
+}  // namespace zoo
