@@ -101,7 +101,9 @@ def _own_data(loaded: LoadedModel) -> DataSet:
         data = open_data(source, root=config.data.root, options=config.data.options, split=False, missing="keep")
         splits = {_key(row): row.split for row in recorded.rows}
         rows = [replace(row, split=splits[_key(row)]) for row in data.manifest.rows if _key(row) in splits]
-        lost = f"{len(recorded) - len(rows)} frames of the run are no longer in {source}"
+        lost = f"{len(recorded) - len(rows)} of {len(recorded)} frames of the run are no longer in {source}"
+        if not rows:
+            raise DataError(f"{loaded.run}: {lost}, which may be of another version; say with --data what to evaluate it on")
         return replace(data, manifest=data.manifest.with_rows(rows), notes=(*data.notes, *([lost] if len(rows) < len(recorded) else [])))
     return DataSet(Path(source).name, recorded, [], loaded.labels, domain=str(loaded.card["domain"]))
 

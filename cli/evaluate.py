@@ -1,0 +1,192 @@
+"""``zoo evaluate``: how good a run is on labelled frames, with intervals by target."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from zoo.cli.output import emit_json, emit_table, note, note_domain, progress, warn
+from zoo.errors import CheckFailedError, DataError
+
+if TYPE_CHECKING:
+    from zoo.evaluation import Evaluation, Interval
+
+SCORES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_target_accuracy": "macro accuracy per target",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "roc_auc": "ROC-AUC",
+}
+LISTED = 10
+
+
+@click.command()
+@click.argument("run")
+@click.option("--data", help="Manifest, folder of class folders, or registered name.  [default: the data the run was trained on]")
+@click.option("--root", type=click.Path(file_okay=False, path_type=Path), help="Where the files of a manifest are.")
+@click.option("--split", type=click.Choice(["train", "val", "test", "all"]), help="[default: test where the data have splits, else all]")
+@click.option("--labels", help="Classes to use, among those of the run, separated by commas.")
+@click.option("--target-regex", help="Class folders: the part of a file name that names its target.")
+@click.option("--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), help="Write one line per frame to this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Arithmetic of the model.")
+@click.option("--batch-size", type=click.IntRange(1), default=4, show_default=True, help="Frames per pass of the model.")
+@click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Threads that read and preprocess.")
+@click.option("--min-lower", type=click.FloatRange(0, 1), help="Exit 5 unless the 95 % interval of the accuracy lies above this.")
+def evaluate(
+    run: str,
+    data: str | None,
+    root: Path | None,
+    split: str | None,
+    labels: str | None,
+    target_regex: str | None,
+    csv_path: Path | None,
+    as_json: bool,
+    device: str,
+    precision: str,
+    batch_size: int,
+    workers: int,
+    min_lower: float | None,
+) -> None:
+    """Measure a run on labelled frames.
+
+    RUN is a run directory, its model directory, or "latest". Intervals take a target, not a frame, as what was sampled. The result is also
+    stored under evaluations/ of the run. Frames that cannot be read are listed, the others are scored, and the exit code is 3.
+
+    \b
+      zoo evaluate runs/latest
+      zoo evaluate runs/latest --data simulated:shifted --min-lower 0.5
+      zoo evaluate runs/latest --data LCID_test.csv --root /data/hst --csv frames.csv
+    """
+    from zoo import storage
+    from zoo.evaluation import evaluate as measure
+
+    with progress("evaluating") as advance:
+        result = measure(
+            run,
+            data,
+            split=split,
+            root=root,
+            labels=[word.strip() for word in labels.split(",") if word.strip()] if labels else None,
+            target_regex=target_regex,
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            precision=precision,
+            progress=advance,
+        )
+    if csv_path is not None:
+        storage.write_text(csv_path, result.frames_csv())
+    if as_json:
+        emit_json(result.to_dict(), method=_method(), precision=precision)
+    else:
+        _print_tables(result)
+    _print_notes(result, csv_path)
+    _check(result, min_lower)
+
+
+def _print_tables(result: Evaluation) -> None:
+    """Print the scores, the confusion matrix, the baselines and the groups to stdout."""
+    scores = result.metrics
+    of = f"{result.model} on {result.data}, split {result.split}: {scores.n_frames} frames of {scores.n_targets} targets"
+    notes = [f"95 % intervals: {_method()}"]
+    if result.seen:
+        notes.insert(0, f"NOT A TEST: {len(result.seen)} of {scores.n_targets} targets were used in training")
+    rows: list[list[object]] = [
+        [title, getattr(scores, name), *_ends(result.intervals[name]), result.intervals[name].reason] for name, title in SCORES.items()
+    ]
+    emit_table(["score", "value", "lower", "upper", "note"], [*rows, ["log loss", scores.log_loss, None, None, ""]], title=of, notes=notes)
+    click.echo()
+    classes = [
+        [
+            name,
+            *(scores.per_class[name][key] for key in ("frames", "targets", "precision", "recall", "f1")),
+            *_ends(result.intervals[f"recall:{name}"]),
+        ]
+        for name in result.labels
+    ]
+    emit_table(["class", "frames", "targets", "precision", "recall", "f1", "recall lower", "recall upper"], classes)
+    click.echo()
+    confusion = [[name, *counts] for name, counts in zip(result.labels, scores.confusion, strict=True)]
+    emit_table(["true class", *(f"called {name}" for name in result.labels)], confusion)
+    click.echo()
+    accuracy = result.intervals["accuracy"]
+    others: list[list[object]] = [[result.model, scores.accuracy, *_ends(accuracy), scores.balanced_accuracy]]
+    others += [[f"baseline {b.name}", b.accuracy, *_ends(b.interval), b.balanced_accuracy] for b in result.baselines]
+    others.append(["largest class always", scores.majority_share, None, None, None])
+    emit_table(["on the same frames", "accuracy", "lower", "upper", "balanced"], others)
+    click.echo()
+    grouped = [
+        [by, group.name, group.labels, group.n_frames, group.n_targets, group.accuracy, *_ends(group.interval)]
+        for by, groups in result.groups.items()
+        for group in groups
+    ]
+    emit_table(["by", "name", "class", "frames", "targets", "accuracy", "lower", "upper"], grouped)
+
+
+def _ends(interval: Interval) -> tuple[object, object]:
+    """The two ends of an interval, or ``n/a``, for which the score's note has the reason."""
+    return ("n/a", "n/a") if interval.reason else (interval.lower, interval.upper)
+
+
+def _print_notes(result: Evaluation, csv_path: Path | None) -> None:
+    """Say on stderr what a reader of the tables must know."""
+    for line in result.notes:
+        note(line)
+    if result.seen:
+        warn(f"{len(result.seen)} of {result.metrics.n_targets} targets were used in training or validation: {_some(result.seen)}")
+        new = result.accuracy_new
+        note("no target is new, so this says nothing about new ones" if new is None else f"on the {new.n_targets} new targets: {_say(new)}")
+    for baseline in result.baselines:
+        if baseline.accuracy >= result.metrics.accuracy:
+            warn(f"the baseline {baseline.name} reaches {baseline.accuracy:.4f} without a network; the model does not beat it")
+    adapted = sum(frame.adapted for frame in result.frames)
+    if adapted:
+        note(f"{adapted} frames have another shape than the model's input and were padded or cut to fit")
+    note_domain("simulated" if "simulated" in (result.domain, result.data_domain) else result.domain)
+    note(f"accuracy {_say(result.intervals['accuracy'])}")
+    for path in (result.path, csv_path):
+        if path is not None:
+            note(f"written: {path}")
+
+
+def _check(result: Evaluation, min_lower: float | None) -> None:
+    """List refused frames and raise for a check that failed, or else for frames that could not be read."""
+    for frame in result.refused[:LISTED]:
+        note(f"refused: {frame.code}: {frame.message}")
+    interval = result.intervals["accuracy"]
+    if min_lower is not None and not interval.bound > min_lower:
+        raise CheckFailedError(f"accuracy {_say(interval)}; expected a lower end above {min_lower:g}")
+    if result.refused:
+        codes = ", ".join(f"{code} {count}" for code, count in Counter(frame.code for frame in result.refused).most_common())
+        raise DataError(
+            f"{len(result.refused)} of {len(result.frames)} frames could not be scored ({codes}); the figures are of the others"
+        )
+
+
+def _say(interval: Interval) -> str:
+    """One interval in words."""
+    if not interval.reason:
+        return f"{interval.estimate:.4f}, 95 % interval by target {interval.lower:.4f} to {interval.upper:.4f}"
+    exact = (
+        f"; at least {interval.floor:.4f} by the exact bound over {interval.n_targets} targets" if interval.floor == interval.floor else ""
+    )
+    return f"{interval.estimate:.4f}, 95 % interval n/a: {interval.reason}{exact}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+
+
+def _method() -> str:
+    from zoo.evaluation.intervals import METHOD
+
+    return METHOD

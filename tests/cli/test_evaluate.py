@@ -1,0 +1,131 @@
+"""``zoo evaluate``: tables, JSON, per-frame CSV, warnings and exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from tiny_run import make_run, tiny_registry, write_frame
+
+from zoo.cli.evaluate import evaluate
+from zoo.errors import CheckFailedError, DataError, StorageError
+
+
+@pytest.fixture(autouse=True)
+def _registry() -> Iterator[None]:
+    with tiny_registry():
+        yield
+
+
+def _write_list(folder: Path, wrong: tuple[tuple[str, int], ...]) -> Path:
+    """Five targets a class of two frames each, the first of each class for training; the frames in ``wrong`` look like the other class."""
+    lines = ["path,hdu,label,target,instrument,filter,split"]
+    for label, letter in (("galaxy", "G"), ("NSC", "N")):
+        for number in range(5):
+            for exposure in range(2):
+                bright = (label == "NSC") != ((f"{letter}{number}", exposure) in wrong)
+                path = write_frame(folder / f"{letter}{number}_{exposure}.fits", 0.7 if bright else 0.3)
+                lines.append(f"{path},0,{label},{letter}{number},ACS/WFC,F606W,{'test' if number else 'train'}")
+    path = folder / "manifest.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Path:
+    return _write_list(tmp_path / "frames", (("G1", 0), ("N2", 1)))
+
+
+@pytest.fixture
+def run(tmp_path: Path, listed: Path) -> str:
+    folder = make_run(tmp_path / "run", domain="simulated", config='[data]\nsource = "/gone/list.csv"\n')
+    (folder / "manifest.csv").write_text(listed.read_text())
+    return str(folder)
+
+
+def _zoo(*arguments: str) -> Result:
+    return CliRunner().invoke(evaluate, list(arguments))
+
+
+def _tables(text: str) -> list[list[dict[str, str]]]:
+    blocks = ["\n".join(line for line in block.splitlines() if not line.startswith("#")) for block in text.split("\n\n")]
+    return [list(csv.DictReader(block.splitlines(), delimiter="\t")) for block in blocks]
+
+
+def test_tables_hold_scores_classes_confusion_baselines_and_groups(run: str) -> None:
+    result = _zoo(run)
+    assert result.exception is None
+    scores, classes, confusion, others, groups = _tables(result.stdout)
+    values = {row["score"]: row for row in scores}
+    assert float(values["accuracy"]["value"]) == 0.875
+    assert float(values["accuracy"]["lower"]) < 0.875 < float(values["accuracy"]["upper"])
+    assert values["recall"]["lower"] == "n/a"
+    assert "without target N2" in values["recall"]["note"]
+    assert [row["frames"] for row in classes] == ["8", "8"]
+    assert confusion[0] == {"true class": "galaxy", "called galaxy": "7", "called NSC": "1"}
+    assert [row["on the same frames"] for row in others] == ["level", "largest class always"]
+    assert {row["by"] for row in groups} == {"target", "instrument", "filter"}
+    assert "hold for the simulator only" in result.stderr
+    assert "no baselines" in result.stderr
+
+
+def test_json_is_one_document(run: str) -> None:
+    document = json.loads(_zoo(run, "--json").stdout)
+    assert document["schema"] == 1
+    assert document["results"]["metrics"]["accuracy"] == 0.875
+    assert document["results"]["intervals"]["recall"]["lower"] is None
+    assert document["results"]["refused"] == []
+    assert document["results"]["domain"] == "simulated"
+
+
+def test_csv_holds_every_frame(run: str, tmp_path: Path) -> None:
+    assert _zoo(run, "--csv", str(tmp_path / "frames.csv")).exception is None
+    rows = list(csv.DictReader((tmp_path / "frames.csv").read_text().splitlines()))
+    assert len(rows) == 16
+    assert sum(row["predicted"] == row["label"] for row in rows) == 14
+
+
+def test_unreadable_frames_exit_3_with_results(run: str, listed: Path) -> None:
+    (listed.parent / "G1_0.fits").write_bytes(b"no")
+    result = _zoo(run)
+    assert isinstance(result.exception, DataError)
+    assert "1 of 16 frames could not be scored (not-fits 1)" in str(result.exception)
+    assert float(_tables(result.stdout)[0][0]["value"]) == pytest.approx(14 / 15, abs=1e-6)
+    assert "refused: not-fits" in result.stderr
+
+
+def test_min_lower_exits_5_unless_the_interval_lies_above(run: str) -> None:
+    assert _zoo(run, "--min-lower", "0.1").exception is None
+    failed = _zoo(run, "--min-lower", "0.87")
+    assert isinstance(failed.exception, CheckFailedError)
+    assert failed.exception.exit_code == 5
+    assert "expected a lower end above 0.87" in str(failed.exception)
+    assert failed.stdout
+
+
+def test_min_lower_takes_the_exact_bound_where_there_is_no_interval(tmp_path: Path) -> None:
+    listed = _write_list(tmp_path / "frames", ())
+    run = make_run(tmp_path / "run")
+    result = _zoo(str(run), "--data", str(listed), "--min-lower", "0.5")
+    assert result.exception is None
+    assert "95 % interval n/a: the score is 1; at least 0.6306 by the exact bound over 8 targets" in result.stderr
+    assert isinstance(_zoo(str(run), "--data", str(listed), "--min-lower", "0.64").exception, CheckFailedError)
+
+
+def test_targets_of_the_training_are_said_aloud(run: str) -> None:
+    result = _zoo(run, "--split", "all")
+    assert "# NOT A TEST: 2 of 10 targets were used in training" in result.stdout
+    assert "warning: 2 of 10 targets were used in training or validation: G0, N0" in result.stderr
+    assert "on the 8 new targets: 0.8750" in result.stderr
+    assert "no target is new" in _zoo(run, "--split", "train").stderr
+    assert "used in training" not in _zoo(run).stdout
+
+
+def test_unknown_run_exits_3(tmp_path: Path) -> None:
+    result = _zoo(str(tmp_path / "none"))
+    assert isinstance(result.exception, StorageError)
+    assert result.exception.exit_code == 3
