@@ -1,0 +1,33 @@
+"""The compiled module, as zoo.ops uses it. Addresses are ``Tensor.data_ptr()``; nothing is checked here."""
+
+def simd() -> str: ...
+def openmp() -> bool: ...
+def usable_threads(requested: int) -> int: ...
+def cuda_archs() -> str: ...
+def cuda_devices() -> tuple[int, str]: ...
+
+class BlurArguments:
+    def __init__(
+        self,
+        *,
+        image: int,
+        out: int,
+        taps: int,
+        radii: int,
+        sets: int,
+        max_radius: int,
+        frames: int,
+        height: int,
+        width: int,
+        dtype: int,
+        border: int,
+        nan_treatment: int,
+        preserve_nan: bool,
+        cval: float,
+        fill_value: float,
+    ) -> None: ...
+
+def blur_cpu_scratch_bytes(arguments: BlurArguments, threads: int) -> int: ...
+def blur_cpu(arguments: BlurArguments, scratch: int, threads: int) -> None: ...
+def blur_cuda_scratch_bytes(arguments: BlurArguments) -> int: ...
+def blur_cuda(arguments: BlurArguments, scratch: int, device: int, stream: int) -> None: ...
