@@ -331,6 +331,18 @@ def test_plugin_file_is_loaded_without_packaging(tmp_path: Path) -> None:
     assert registry.get("models", "filenet").owner == "mynet"
 
 
+def test_plugin_file_may_refer_to_itself_and_shadows_nothing(tmp_path: Path) -> None:
+    for name in ("selfnet", "json"):
+        path = tmp_path / f"{name}.py"
+        path.write_text(PLUGIN_FILE.replace(" build,", f" '{name}:build',"))
+        registry = Registry.load(entry_points=False, files=[path])
+        assert registry.failures == []
+        if name == "selfnet":
+            assert registry.get("models", "filenet").load().__module__ == "selfnet"
+        else:
+            assert hasattr(sys.modules["json"], "loads")
+
+
 def test_plugin_file_with_an_error_is_a_failure_and_leaves_no_module(tmp_path: Path) -> None:
     path = tmp_path / "mynet.py"
     path.write_text("1/0")

@@ -144,8 +144,10 @@ class Registry:
     def _load_file(self, path: Path) -> None:
         if not path.is_file():
             raise PluginError(f"--plugin {path}: no such file; expected a Python file with functions marked @zoo.hookimpl")
-        # The hash keeps two files of one name apart, and workers that import it again find the same module.
-        module_name = f"zoo_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+        # Its own name where that is free, so that "mynet:build" in mynet.py refers to itself; the hash keeps two files of one name apart.
+        free = path.stem.isidentifier() and path.stem not in sys.modules and importlib.util.find_spec(path.stem) is None
+        digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+        module_name = path.stem if free else f"zoo_plugin_{digest}"
         spec = importlib.util.spec_from_file_location(module_name, path)
         if spec is None or spec.loader is None:
             raise PluginError(f"--plugin {path}: not a Python source file")
