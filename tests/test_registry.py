@@ -325,10 +325,10 @@ def build(num_classes, in_channels, input_shape):
 
 
 def test_plugin_file_is_loaded_without_packaging(tmp_path: Path) -> None:
-    path = tmp_path / "mynet.py"
+    path = tmp_path / "filenet_file.py"
     path.write_text(PLUGIN_FILE)
     registry = Registry.load(entry_points=False, files=[path])
-    assert registry.get("models", "filenet").owner == "mynet"
+    assert registry.get("models", "filenet").owner == "filenet_file"
 
 
 def test_plugin_file_may_refer_to_itself_and_shadows_nothing(tmp_path: Path) -> None:
