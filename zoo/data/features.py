@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from zoo.frames import Frame
 from zoo.steps import Pipeline
 
 Array = NDArray[np.float64]
+Pixels = NDArray[np.float32]
 
 CATEGORIES = ("instrument", "detector", "filter", "product", "hdu", "size")
 NUMBERS = ("log10_exptime", "dec", "cos_ra", "sin_ra", "bias", "gain")
@@ -105,31 +107,31 @@ def pixel_statistics(image: Tensor, sky: float, noise: float) -> Array:
     Args:
         image: ``(H, W)`` float32, linear; NaN is invalid and counts as sky. sky, noise: in the unit of ``image``.
     """
-    if not math.isfinite(sky) or not noise > 0 or min(image.shape) < 8:
+    if not math.isfinite(sky) or not noise > 0 or min(image.shape) < 12:
         return np.full(len(STATISTICS), math.nan)
     light = _light(image, sky)
-    half = F.avg_pool2d(light, 2)
-    half_noise = noise / 2
-    largest = F.max_pool2d(F.max_pool2d(light, (1, 5), stride=1, padding=(0, 2)), (5, 1), stride=1, padding=(2, 0))
-    peaks = (light == largest) & (light - _box_mean(light, 7) > 5 * noise)
-    values = half[0, 0].double().numpy()
-    total = float(np.abs(values).sum())
-    concentration, m20 = _moments(np.where(values > 2 * half_noise, values, 0.0))
-    stretched = np.arcsinh(values / (3 * half_noise))
+    half, half_noise = _halved(light), noise / 2
+    inner = light[3:-3, 3:-3]
+    peaks = (inner == _windows(light, 5, np.maximum)[1:-1, 1:-1]) & (inner - _windows(light, 7, np.add) / 49 > 5 * noise)
+    size = np.abs(half)
+    total = _sum(size)
+    concentration, m20 = _moments(half, 2 * half_noise)
+    smooth, central = _windows(half, 5, np.add) / 25, (slice(2, -2), slice(2, -2))
+    stretched = np.arcsinh(half / (3 * half_noise)).astype(np.float64)
     centred = stretched - stretched.mean()
-    spread = float(np.sqrt((centred**2).mean()))
+    spread = math.sqrt((centred**2).mean())
     return np.array(
         [
             math.asinh(sky),
             math.log10(noise),
-            math.log10(1 + 1e6 * float(peaks.sum()) / light.numel()),
-            _gini(np.abs(values).ravel()),
+            math.log10(1 + 1e6 * float(peaks.sum()) / peaks.size),
+            _gini(size.ravel()),
             m20,
             concentration,
-            float(np.abs(values - values[::-1, ::-1]).sum()) / (2 * total) if total > 0 else math.nan,
-            float(np.abs(values - _box_mean(half, 5)[0, 0].numpy()).sum()) / total if total > 0 else math.nan,
+            _sum(np.abs(half - half[::-1, ::-1])) / (2 * total) if total > 0 else math.nan,
+            _sum(np.abs(half[central] - smooth)) / _sum(size[central]) if _sum(size[central]) > 0 else math.nan,
             float((centred**3).mean()) / spread**3 if spread > 0 else math.nan,
-            float((values > 3 * half_noise).mean()),
+            float((half > 3 * half_noise).mean()),
         ]
     )
 
@@ -180,40 +182,51 @@ def _reduced(image: Tensor) -> Tensor:
     return image if factor == 1 else F.avg_pool2d(image[None, None], factor)[0, 0]
 
 
-def _light(image: Tensor, sky: float) -> Tensor:
-    """``(1, 1, H, W)`` above the sky; invalid pixels count as sky."""
-    return torch.nan_to_num(image - sky, nan=0.0)[None, None]
+def _light(image: Tensor, sky: float) -> Pixels:
+    """Pixels above the sky; invalid ones count as sky."""
+    return np.nan_to_num(image.numpy() - np.float32(sky), nan=0.0)
 
 
-def _box_mean(image: Tensor, side: int) -> Tensor:
-    """Mean of the odd square around every pixel, of what lies inside the frame."""
-    return F.avg_pool2d(image, side, stride=1, padding=side // 2, count_include_pad=False)
+def _halved(image: Pixels) -> Pixels:
+    """Mean of 2 x 2 blocks; an odd last row or column is left out."""
+    image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
+    return (image[::2, ::2] + image[::2, 1::2] + image[1::2, ::2] + image[1::2, 1::2]) / np.float32(4)
+
+
+def _windows(image: Pixels, side: int, combine: Callable[[Pixels, Pixels], Pixels]) -> Pixels:
+    """Combine the pixels of every ``side x side`` window that lies inside the frame, ``(H - side + 1, W - side + 1)``."""
+    rows = reduce(combine, (image[k : image.shape[0] - side + 1 + k] for k in range(side)))
+    return reduce(combine, (rows[:, k : rows.shape[1] - side + 1 + k] for k in range(side)))
+
+
+def _sum(values: Pixels) -> float:
+    return float(values.sum(dtype=np.float64))
 
 
 def _thumbnail(image: Tensor, sky: float, noise: float) -> Array:
     """16 x 16 means of asinh(I2 / (3 noise)), I2 as in :func:`pixel_statistics`."""
     if not math.isfinite(sky) or not noise > 0 or min(image.shape) < 2:
         return np.full(THUMBNAIL**2, math.nan)
-    stretched = torch.asinh(F.avg_pool2d(_light(image, sky), 2) / (1.5 * noise))
-    return F.adaptive_avg_pool2d(stretched, THUMBNAIL).double().flatten().numpy()
+    stretched = np.arcsinh(_halved(_light(image, sky)) / np.float32(1.5 * noise))
+    return F.adaptive_avg_pool2d(torch.from_numpy(stretched)[None, None], THUMBNAIL).double().flatten().numpy()
 
 
-def _gini(values: Array) -> float:
+def _gini(values: Pixels) -> float:
     """Gini coefficient of values >= 0."""
-    count, mean = len(values), float(values.mean())
-    if count < 2 or mean <= 0:
+    count, total = len(values), _sum(values)
+    if count < 2 or total <= 0:
         return math.nan
     rank = np.arange(1, count + 1)
-    return float((2 * rank - count - 1) @ np.sort(values)) / (mean * count * (count - 1))
+    return float((2 * rank - count - 1) @ np.sort(values).astype(np.float64)) / (total * (count - 1))
 
 
-def _moments(flux: Array) -> tuple[float, float]:
-    """Concentration and M20 of non-negative flux."""
-    total = float(flux.sum())
-    if total <= 0:
+def _moments(image: Pixels, threshold: float) -> tuple[float, float]:
+    """Concentration and M20 of the pixels above a threshold."""
+    y, x = np.nonzero(image > threshold)
+    weight = image[y, x].astype(np.float64)
+    total = float(weight.sum())
+    if not len(weight) or total <= 0:
         return math.nan, math.nan
-    y, x = np.nonzero(flux)
-    weight = flux[y, x]
     radius2 = (y - (weight * y).sum() / total) ** 2 + (x - (weight * x).sum() / total) ** 2
     outward = np.argsort(radius2, kind="stable")
     growth = np.cumsum(weight[outward]) / total
