@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.cli.output import emit_json, emit_table, note, note_domain, progress, warn
+from zoo.cli.output import emit_json, emit_table, note, note_domain, stages, warn
 from zoo.errors import CheckFailedError, DataError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def evaluate(
     from zoo import storage
     from zoo.evaluation import evaluate as measure
 
-    with progress("evaluating") as advance:
+    with stages() as report:
         result = measure(
             run,
             data,
@@ -81,7 +81,7 @@ def evaluate(
             workers=workers,
             device=device,
             precision=precision,
-            progress=advance,
+            progress=report,
         )
     if csv_path is not None:
         storage.write_text(csv_path, result.frames_csv())

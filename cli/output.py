@@ -162,7 +162,7 @@ class JsonStream:
 def note_domain(domain: str) -> None:
     """Say on stderr that figures of a simulated domain hold for the simulator only; nothing for other domains."""
     if domain == "simulated":
-        note("domain: simulated. These numbers hold for the simulator only, and no published figure stands beside them.")
+        note("domain simulated: these numbers hold for the simulator only, and no published figure stands beside them")
 
 
 def plain(value: object) -> object:
@@ -207,6 +207,27 @@ def progress(description: str, total: int | None = None, *, unit: str = "frames"
             bar.advance(task, count)
 
         yield advance
+
+
+@contextlib.contextmanager
+def stages(unit: str = "frames") -> Iterator[Callable[[str, int, int], None]]:
+    """Show the progress of work that goes through several stages on stderr, one after the other.
+
+    Yields: a function that takes the name of the stage, how many units of it are done, and how many there are.
+    """
+    with contextlib.ExitStack() as stack:
+        current, before = "", 0
+        advance: Callable[[int], object] = int
+
+        def report(stage: str, done: int, total: int) -> None:
+            nonlocal current, before, advance
+            if stage != current:
+                stack.close()
+                current, before, advance = stage, 0, stack.enter_context(progress(stage, total, unit=unit))
+            advance(done - before)
+            before = done
+
+        yield report
 
 
 def _line_logger(description: str, total: int | None, unit: str) -> Callable[[int], None]:

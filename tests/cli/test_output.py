@@ -84,7 +84,7 @@ def test_domain_line_is_for_simulated_only(capsys: pytest.CaptureFixture[str]) -
     output.note_domain("files")
     assert capsys.readouterr().err == ""
     output.note_domain("simulated")
-    assert "hold for the simulator only" in capsys.readouterr().err
+    assert "these numbers hold for the simulator only" in capsys.readouterr().err
 
 
 def test_notes_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,6 +111,21 @@ def test_progress_on_a_terminal_leaves_stdout_alone(capsys: pytest.CaptureFixtur
     with output.progress("reading [x]", 2) as advance:
         advance(2)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_stages_follow_each_other(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    monkeypatch.setattr(output, "stderr_is_terminal", lambda: terminal)
+    monkeypatch.setattr(output, "LOG_INTERVAL_S", 0.0)
+    with output.stages() as report:
+        for stage in ("reading", "scoring"):
+            for done in (1, 3):
+                report(stage, done, 3)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    if not terminal:
+        words = [line.split(",")[0] for line in captured.err.splitlines()]
+        assert words == ["reading: 1/3 frames", "reading: 3/3 frames", "scoring: 1/3 frames", "scoring: 3/3 frames"]
 
 
 def test_module_imports_without_rich_numpy_or_torch() -> None:

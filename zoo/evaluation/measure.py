@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from torch import Tensor
@@ -28,6 +30,8 @@ from zoo.models import LoadedModel, load
 SCHEMA = 1
 EVALUATIONS_FOLDER = "evaluations"
 
+Report = Callable[[str, int, int], None]
+
 
 def evaluate(
     run: str | os.PathLike[str] | LoadedModel,
@@ -42,7 +46,7 @@ def evaluate(
     device: str = "auto",
     precision: str = "fp32",
     store: bool = True,
-    progress: Callable[[int], None] | None = None,
+    progress: Report | None = None,
 ) -> Evaluation:
     """Measure a run on labelled frames.
 
@@ -55,7 +59,7 @@ def evaluate(
         target_regex: class folders only, the part of a file name that names the target.
         batch_size, workers, device, precision: as for `zoo.predict`.
         store: whether to write the result to ``evaluations/`` of the run; one of the same model and frames is replaced.
-        progress: called with 1 after every frame.
+        progress: called with the name of a stage, how many units of it are done, and how many there are.
 
     Returns: scores of the frames that could be read; `Evaluation.refused` holds the others.
 
@@ -69,12 +73,14 @@ def evaluate(
         raise UsageError(f"expected batch_size >= 1 and workers >= 0, got {batch_size} and {workers}")
     loaded = run if isinstance(run, LoadedModel) else load(run)
     classifier = Classifier(loaded, device=device, precision=precision)
-    chosen = select_data(loaded, data, split=split, root=root, labels=labels, target_regex=target_regex)
-    frames = tuple(_run(classifier, chosen, batch_size, workers, progress))
+    report = progress or (lambda stage, done, total: None)
+    opening = partial(report, "opening the data")
+    chosen = select_data(loaded, data, split=split, root=root, labels=labels, target_regex=target_regex, progress=opening)
+    frames = tuple(_run(classifier, chosen, batch_size, workers, report))
     scored = [(row, frame) for row, frame in zip(chosen.rows, frames, strict=True) if frame.status == "ok"]
     if not scored:
         raise DataError(f"{chosen.data.name}: none of {len(frames)} frames could be read; the first: {frames[0].message}")
-    result = _score(loaded, chosen, frames, scored, workers)
+    result = _score(loaded, chosen, frames, scored, workers, report)
     return _store(loaded, result, chosen, precision) if store and loaded.run is not None else result
 
 
@@ -105,15 +111,13 @@ class _Reader:
             return [(replace(result, status="refused", code=refusal_code(error), message=str(error)), None)]
 
 
-def _run(
-    classifier: Classifier, chosen: Selection, batch_size: int, workers: int, progress: Callable[[int], None] | None
-) -> Iterator[FrameResult]:
+def _run(classifier: Classifier, chosen: Selection, batch_size: int, workers: int, report: Report) -> Iterator[FrameResult]:
     """Give every row its result, in order."""
     loaded = classifier.loaded
     reader = _Reader(chosen.data, FittedPipeline(loaded))
-    for frame, chances in classify(chosen.rows, reader, classifier, batch_size=batch_size, workers=workers):
-        if progress is not None:
-            progress(1)
+    results = classify(chosen.rows, reader, classifier, batch_size=batch_size, workers=workers)
+    for done, (frame, chances) in enumerate(results, start=1):
+        report("evaluating", done, len(chosen.rows))
         if chances is None:
             yield frame
         elif not np.isfinite(chances).all():
@@ -123,7 +127,12 @@ def _run(
 
 
 def _score(
-    loaded: LoadedModel, chosen: Selection, frames: tuple[FrameResult, ...], scored: Sequence[tuple[Row, FrameResult]], workers: int
+    loaded: LoadedModel,
+    chosen: Selection,
+    frames: tuple[FrameResult, ...],
+    scored: Sequence[tuple[Row, FrameResult]],
+    workers: int,
+    report: Report,
 ) -> Evaluation:
     """Compute the scores, intervals, groups and baselines."""
     ok = [frame for _, frame in scored]
@@ -133,7 +142,7 @@ def _score(
     seen = split_seen(loaded, [row for row, _ in scored])
     new = [frame for frame in ok if frame.target not in seen]
     accuracy_new = accuracy_interval([f.predicted == f.label for f in new], [f.target for f in new]) if seen and new else None
-    baselines, notes = _baselines(loaded, chosen.data, [row for row, _ in scored], truth, targets, workers)
+    baselines, notes = _baselines(loaded, chosen.data, [row for row, _ in scored], truth, targets, workers, report)
     return Evaluation(
         run=loaded.run or loaded.path,
         model=loaded.name,
@@ -154,14 +163,16 @@ def _score(
 
 
 def _baselines(
-    loaded: LoadedModel, data: DataSet, rows: Sequence[Row], truth: np.ndarray, targets: Sequence[str], workers: int
+    loaded: LoadedModel, data: DataSet, rows: Sequence[Row], truth: np.ndarray, targets: Sequence[str], workers: int, report: Report
 ) -> tuple[list[Baseline], list[str]]:
     """Score the baselines that were fitted with the run on the same frames, and say why where that is not possible."""
     path = None if loaded.run is None else loaded.run / "baselines.json"
     if path is None or not path.is_file():
         return [], ["the run has no baselines to stand beside the accuracy"]
+    done = itertools.count(1)
     try:
-        given = Baselines.from_dict(storage.read_json(path)).predict(data, rows, workers=max(workers, 1))
+        baselines = Baselines.from_dict(storage.read_json(path))
+        given = baselines.predict(data, rows, workers=max(workers, 1), progress=lambda _: report("baselines", next(done), len(rows)))
     except DataError as error:
         return [], [f"baselines: {error}"]
     results = []

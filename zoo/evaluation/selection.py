@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,8 +36,9 @@ def select_data(
     root: str | os.PathLike[str] | None,
     labels: Sequence[str] | None,
     target_regex: str | None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Selection:
-    """Open the data and choose the rows; see `zoo.evaluate`.
+    """Open the data and choose the rows; see `zoo.evaluate`, and `zoo.data.open_data` for ``progress``.
 
     Raises:
         DataError: there are no such rows. UsageError: a class is none of the run's, or there is nothing to take by default.
@@ -48,9 +49,9 @@ def select_data(
     elif data is None:
         if root is not None or target_regex is not None:
             raise UsageError("--root and --target-regex say how to read --data; got one of them without it")
-        chosen = _own_data(loaded)
+        chosen = _own_data(loaded, progress)
     else:
-        chosen = open_data(data, root=root, labels=classes, target_regex=target_regex, split=False, missing="keep")
+        chosen = open_data(data, root=root, labels=classes, target_regex=target_regex, split=False, missing="keep", progress=progress)
     manifest = chosen.manifest.with_labels(classes)
     notes = manifest.notes[len(chosen.manifest.notes) :]
     name = split or ("test" if any(row.split for row in manifest.rows) else "all")
@@ -90,7 +91,7 @@ def _classes(loaded: LoadedModel, labels: Sequence[str] | None) -> tuple[str, ..
     return tuple(label for label in loaded.labels if label.casefold() in wanted)
 
 
-def _own_data(loaded: LoadedModel) -> DataSet:
+def _own_data(loaded: LoadedModel, progress: Callable[[int, int], None] | None) -> DataSet:
     """Return the data that the run was trained on, with the splits that it was trained with."""
     if loaded.run is None or not (loaded.run / "manifest.csv").is_file():
         raise UsageError(f"{loaded.path}: this model holds no list of the data it was trained on; say with --data what to evaluate it on")
@@ -98,7 +99,7 @@ def _own_data(loaded: LoadedModel) -> DataSet:
     recorded = Manifest.read_csv(loaded.run / "manifest.csv")
     source = config.data.source
     if source in get_registry().names("datasets"):
-        data = open_data(source, root=config.data.root, options=config.data.options, split=False, missing="keep")
+        data = open_data(source, root=config.data.root, options=config.data.options, split=False, missing="keep", progress=progress)
         splits = {_key(row): row.split for row in recorded.rows}
         rows = [replace(row, split=splits[_key(row)]) for row in data.manifest.rows if _key(row) in splits]
         lost = f"{len(recorded) - len(rows)} of {len(recorded)} frames of the run are no longer in {source}"
