@@ -47,6 +47,7 @@ class TinyPlugin:
     def register_models(register: Callable[..., None]) -> None:
         options = {"width": zoo.Option(int, 4, "channels")}
         register("tinynet", build, input_shape=(1, *SIZE), options=options)
+        register("plain", build_plain, input_shape=(1, *SIZE))
 
     @staticmethod
     @zoo.hookimpl
@@ -56,6 +57,11 @@ class TinyPlugin:
 
 def build(*, num_classes: int, in_channels: int, input_shape: tuple[int, int, int], width: int) -> nn.Module:
     return TinyNet(num_classes, input_shape, width)
+
+
+def build_plain(*, num_classes: int, in_channels: int, input_shape: tuple[int, int, int]) -> nn.Module:
+    """A network without random layers, in which no frame sees another."""
+    return nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(input_shape[1] * input_shape[2] // 16, num_classes))
 
 
 @pytest.fixture(autouse=True)
