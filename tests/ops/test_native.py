@@ -72,7 +72,7 @@ def test_kernels_are_right_with_every_instruction_set(level: str) -> None:
         pytest.skip(f"this processor has no {level}")
     tests = [str(path) for path in sorted((ROOT / "tests" / "ops").glob("test_*.py")) if path.name != Path(__file__).name]
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "scipy or astropy or numpy or short_floats", *tests],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "(scipy or astropy or numpy or short_floats) and not reference", *tests],
         env={**os.environ, "ZOO_SIMD": level}, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout[-3000:]
@@ -89,7 +89,7 @@ def test_kernels_return_in_a_forked_child_of_a_threaded_parent() -> None:
         "expected = blur(image, 2.0)\n"
         "pid = os.fork()\n"
         "if pid == 0:\n"
-        "    same = torch.equal(blur(image, 2.0), expected)\n"
+        "    same = blur(image, 2.0).numpy().tobytes() == expected.numpy().tobytes()\n"  # torch.equal itself would hang here
         "    os._exit(0 if same and native().usable_threads(4) == 1 else 3)\n"
         "assert native().usable_threads(4) == 4\n"
         "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
