@@ -20,6 +20,7 @@ import zoo
 from zoo import storage
 from zoo.errors import StorageError
 from zoo.models.directory import MODEL_FOLDER, RUNS_FOLDER, find_run
+from zoo.ops.native import backend
 from zoo.training.config import TrainConfig
 
 CONFIG_NAME = "config.toml"
@@ -129,6 +130,7 @@ def machine_facts(device: torch.device, precision: str) -> dict[str, Any]:
     """Return what the last bits of a training depend on besides the configuration."""
     facts: dict[str, Any] = {"torch": torch.__version__, "device": device.type, "precision": precision, "threads": torch.get_num_threads()}
     facts["cpu"] = torch.backends.cpu.get_cpu_capability()
+    facts["kernels"] = backend()["simd"] or "torch"
     if device.type == "cuda":
         facts["gpu"] = torch.cuda.get_device_name(device)
         facts["cuda"] = torch.version.cuda

@@ -1,0 +1,100 @@
+"""Configurations: TOML both ways, unknown keys, ranges, flags and environment variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from zoo.errors import SettingsError
+from zoo.settings import OTHER_VARIABLES
+from zoo.training import TrainConfig
+from zoo.training.config import environment_variables, flag_names, merge_settings, nest_settings
+
+FULL: dict[str, Any] = {
+    "model": {"name": "hrcn", "options": {"padding": "same"}},
+    "data": {"source": "list.csv", "root": "/data", "labels": ["galaxy", "NSC"], "target_regex": "^([A-Z]+)", "allow_product": True},
+    "pipeline": [{"step": "overscan"}, {"step": "normalize", "lower": 1.0}],
+    "train": {"epochs": 3, "optimizer": "sgd", "lr": 0.1, "class_weights": "balanced", "precision": "bf16", "seed": 2**40},
+    "output": {"path": "runs/a", "force": True, "loggers": ["csv"]},
+}
+
+
+def test_config_survives_toml(tmp_path: Path) -> None:
+    config = TrainConfig.from_mapping(FULL)
+    (tmp_path / "run.toml").write_text(config.to_toml())
+    assert TrainConfig.read(tmp_path / "run.toml") == config
+    assert config.data.root == Path("/data")
+    assert config.train.seed == 2**40
+    (tmp_path / "run.toml").write_text(TrainConfig().to_toml())
+    assert TrainConfig.read(tmp_path / "run.toml") == TrainConfig()
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"trian": {}}, "did you mean 'train'"),
+        ({"train": {"batchsize": 3}}, r"\[train\]: unknown key 'batchsize'; did you mean 'batch_size'"),
+        ({"model": {"option": {}}}, "did you mean 'options'"),
+        ({"train": {"epochs": "many"}}, r"\[train\] epochs must be int, got 'many'"),
+        ({"train": {"epochs": 2.5}}, "epochs must be int, got 2.5"),
+        ({"train": {"epochs": True}}, "epochs must be int, got True"),
+        ({"train": {"lr": float("nan")}}, "lr must be float"),
+        ({"train": {"epochs": 0}}, r"train\.epochs must be >= 1"),
+        ({"train": {"lr": 0.0}}, r"train\.lr must be > 0"),
+        ({"train": {"warmup": 1}}, r"train\.warmup must be >= 0 and < 1"),
+        ({"train": {"optimizer": "lion"}}, "must be one of adamw, sgd, got 'lion'"),
+        ({"train": 3}, r"\[train\] must be a table"),
+        ({"data": {"labels": 3}}, "labels must be a list of names"),
+        ({"model": {"options": "a=b"}}, "options must be a table"),
+        ({"output": {"force": "maybe"}}, "force must be bool"),
+        ({"pipeline": {"step": "overscan"}}, "must be an array of tables"),
+        ({"pipeline": [{"name": "overscan"}]}, 'needs step = "NAME"'),
+    ],
+)
+def test_config_names_what_is_wrong(tables: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        TrainConfig.from_mapping(tables)
+
+
+def test_config_takes_text_for_every_type() -> None:
+    config = TrainConfig.from_mapping(
+        {"train": {"epochs": "3", "lr": "1e-2"}, "data": {"labels": "a, b,", "baselines": "no"}, "output": {"path": "x"}}
+    )
+    assert (config.train.epochs, config.train.lr, config.data.labels, config.data.baselines) == (3, 0.01, ("a", "b"), False)
+
+
+def test_config_takes_the_learning_rate_of_its_optimizer() -> None:
+    rates = {name: TrainConfig.from_mapping({"train": {"optimizer": name}}).train.lr for name in ("adamw", "sgd")}
+    assert rates["adamw"] != rates["sgd"]
+    assert TrainConfig().with_changes(train={"epochs": 7}).train.epochs == 7
+
+
+def test_every_key_has_a_flag_and_a_variable() -> None:
+    from zoo.cli.train import train
+
+    flags = {name.lstrip("-") for parameter in train.params if isinstance(parameter, click.Option) for name in parameter.opts}
+    assert set(flag_names().values()) <= flags
+    assert flags - set(flag_names().values()) == {"config", "step", "pipeline", "resume", "json", "o"}
+    variables = environment_variables()
+    assert variables["ZOO_BATCH_SIZE"] == "train.batch_size"
+    assert variables["ZOO_DATA"] == "data.source"
+    assert not set(variables) & OTHER_VARIABLES
+
+
+def test_choices_of_the_flags_are_those_of_the_keys() -> None:
+    from zoo.cli.train import train
+
+    for parameter in train.params:
+        if isinstance(parameter.type, click.Choice):
+            for choice in parameter.type.choices:
+                TrainConfig.from_mapping({"train": {parameter.name: choice}})
+
+
+def test_merge_settings_lays_tables_over_each_other() -> None:
+    merged = merge_settings(
+        {"train": {"lr": 1, "epochs": 2}, "pipeline": [1]}, {"train": {"lr": 3}}, nest_settings({"model.name": "x"}), {"pipeline": [2]}
+    )
+    assert merged == {"train": {"lr": 3, "epochs": 2}, "pipeline": [2], "model": {"name": "x"}}
