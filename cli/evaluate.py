@@ -38,7 +38,7 @@ LISTED = 10
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Arithmetic of the model.")
-@click.option("--batch-size", type=click.IntRange(1), default=4, show_default=True, help="Frames per pass of the model.")
+@click.option("--batch-size", type=click.IntRange(1), help="Frames per pass of the model.  [default: a million pixels, 1 to 16]")
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Threads that read and preprocess.")
 @click.option("--min-lower", type=click.FloatRange(0, 1), help="Exit 5 unless the 95 % interval of the accuracy lies above this.")
 def evaluate(
@@ -52,7 +52,7 @@ def evaluate(
     as_json: bool,
     device: str,
     precision: str,
-    batch_size: int,
+    batch_size: int | None,
     workers: int,
     min_lower: float | None,
 ) -> None:

@@ -33,7 +33,7 @@ class _Sink(Protocol):
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows to this .csv or .jsonl file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--hdu", type=click.IntRange(0), help="Classify this HDU of every file.  [default: its science frames]")
-@click.option("--batch-size", type=click.IntRange(1), default=4, show_default=True, help="Frames per pass of the model.")
+@click.option("--batch-size", type=click.IntRange(1), help="Frames per pass of the model.  [default: a million pixels, 1 to 16]")
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Threads that read and preprocess.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Arithmetic of the model.")
@@ -45,7 +45,7 @@ def predict(
     output: Path | None,
     as_json: bool,
     hdu: int | None,
-    batch_size: int,
+    batch_size: int | None,
     workers: int,
     device: str,
     precision: str,

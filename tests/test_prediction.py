@@ -182,6 +182,18 @@ def test_bad_arguments_are_refused(run: Path, tmp_path: Path) -> None:
         predict(tmp_path / "no-run", [])
 
 
+@pytest.mark.parametrize(("shape", "expected"), [((1, 2048, 4096), 1), ((1, 256, 512), 8), ((1, 32, 64), 16)])
+def test_a_pass_holds_about_a_million_pixels(tmp_path: Path, shape: tuple[int, int, int], expected: int) -> None:
+    classifier = Classifier(zoo.load(make_run(tmp_path / "run", shape=shape)))
+    assert classifier.batch_size(None) == expected
+    assert classifier.batch_size(3) == 3
+
+
+def test_every_device_gives_the_same_classes(run: Path, tmp_path: Path, device: torch.device) -> None:
+    files = [write_frame(tmp_path / f"{level}.fits", level) for level in (0.2, 0.8)]
+    assert [row.label for row in predict(run, files, device=str(device))] == ["galaxy", "NSC"]
+
+
 def test_bf16_gives_the_same_classes(run: Path, tmp_path: Path) -> None:
     files = [write_frame(tmp_path / f"{level}.fits", level) for level in (0.2, 0.8)]
     assert [row.label for row in predict(run, files, precision="bf16")] == ["galaxy", "NSC"]

@@ -92,7 +92,7 @@ def predict(
     paths: Iterable[str | os.PathLike[str]],
     *,
     hdu: int | None = None,
-    batch_size: int = 4,
+    batch_size: int | None = None,
     workers: int = 2,
     device: str = "auto",
     precision: str = "fp32",
@@ -108,7 +108,7 @@ def predict(
         paths: files; folders, searched with their sub-folders for FITS files; patterns such as ``"night1/*_raw.fits"`` (``**`` for any
             depth). A name that is given twice is classified twice.
         hdu: classify this HDU of every file instead of its science frames.
-        batch_size: frames per pass of the model.
+        batch_size: frames per pass of the model; by default as many as hold a million pixels together, at most 16.
         workers: threads that read and preprocess; 0 = the caller's.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``fp32``, or ``bf16``.
@@ -119,12 +119,12 @@ def predict(
 
     Example: >>> for row in zoo.predict("runs/latest", ["night1"]): print(row.path, row.hdu, row.label, row.probability)
     """
-    if batch_size < 1 or workers < 0:
-        raise UsageError(f"expected batch_size >= 1 and workers >= 0, got {batch_size} and {workers}")
+    if workers < 0:
+        raise UsageError(f"workers must be >= 0, got {workers}")
     loaded = run if isinstance(run, LoadedModel) else load(run)
     classifier = Classifier(loaded, device=device, precision=precision)
     reader = _Reader(FittedPipeline(loaded), hdu, None if allow_product else frozenset(loaded.card["products"]))
-    return _rows(classifier, reader, paths, batch_size, workers)
+    return _rows(classifier, reader, paths, classifier.batch_size(batch_size), workers)
 
 
 def expand(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Prediction]:

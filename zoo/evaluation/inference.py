@@ -19,6 +19,8 @@ from zoo.steps import Pipeline
 from zoo.training.device import find_device
 
 PRECISIONS = ("fp32", "bf16")
+BATCH_PIXELS = 1 << 20  # hrcn needs 3 GiB for one frame of 2048x4096, which is the batch then
+MOST_FRAMES = 16
 GEOMETRY_STEPS = frozenset({"resize", "crop", "pad"})
 
 _Task = TypeVar("_Task")
@@ -117,6 +119,15 @@ class Classifier:
             raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         self.loaded, self.device, self.precision = loaded, find_device(device), precision
         loaded.model.eval().to(self.device)
+
+    def batch_size(self, wanted: int | None) -> int:
+        """Return ``wanted``, or as many frames as hold about a million pixels together, from 1 to 16. Raises: UsageError: it is below 1."""
+        if wanted is None:
+            _, height, width = self.loaded.input_shape
+            return max(1, min(MOST_FRAMES, BATCH_PIXELS // (height * width)))
+        if wanted < 1:
+            raise UsageError(f"batch_size must be >= 1, got {wanted}")
+        return wanted
 
     def __call__(self, images: Tensor) -> NDArray[np.float64]:
         """Return the probabilities of each frame.

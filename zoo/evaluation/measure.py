@@ -41,7 +41,7 @@ def evaluate(
     root: str | os.PathLike[str] | None = None,
     labels: Sequence[str] | None = None,
     target_regex: str | None = None,
-    batch_size: int = 4,
+    batch_size: int | None = None,
     workers: int = 2,
     device: str = "auto",
     precision: str = "fp32",
@@ -69,14 +69,15 @@ def evaluate(
 
     Example: >>> zoo.evaluate("runs/latest", "simulated:shifted").intervals["accuracy"].lower
     """
-    if batch_size < 1 or workers < 0:
-        raise UsageError(f"expected batch_size >= 1 and workers >= 0, got {batch_size} and {workers}")
+    if workers < 0:
+        raise UsageError(f"workers must be >= 0, got {workers}")
     loaded = run if isinstance(run, LoadedModel) else load(run)
     classifier = Classifier(loaded, device=device, precision=precision)
+    frames_per_pass = classifier.batch_size(batch_size)
     report = progress or (lambda stage, done, total: None)
     opening = partial(report, "opening the data")
     chosen = select_data(loaded, data, split=split, root=root, labels=labels, target_regex=target_regex, progress=opening)
-    frames = tuple(_run(classifier, chosen, batch_size, workers, report))
+    frames = tuple(_run(classifier, chosen, frames_per_pass, workers, report))
     scored = [(row, frame) for row, frame in zip(chosen.rows, frames, strict=True) if frame.status == "ok"]
     if not scored:
         raise DataError(f"{chosen.data.name}: none of {len(frames)} frames could be read; the first: {frames[0].message}")
