@@ -208,8 +208,7 @@ def test_resume_notes_another_machine(configure: Configure) -> None:
 SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from conftest import TinyPlugin
-from zoo.cli.training_progress import TrainingProgress
+from tiny_training import TinyPlugin
 from zoo.errors import InterruptedRunError
 from zoo.registry import Registry, use_registry
 from zoo.training import Progress, TrainConfig, train
@@ -234,7 +233,7 @@ with use_registry(Registry.from_plugins([TinyPlugin])):
 def test_resume_in_another_process_gives_the_same_bits(configure: Configure, tmp_path: Path, number: int, code: int) -> None:
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parent.parent)
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     whole = train(configure(output={"path": "whole"}, train={"epochs": 5}))
     (tmp_path / "config.toml").write_text(configure(output={"path": "parts"}, train={"epochs": 5}).to_toml())
