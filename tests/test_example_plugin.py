@@ -47,9 +47,7 @@ class Environment:
     def run(self, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
         variables = {key: value for key, value in os.environ.items() if not key.startswith("ZOO_PLUGINS")}
         variables.update(ZOO_CACHE=str(self.folder / "cache"), OMP_NUM_THREADS="1")
-        done = subprocess.run(
-            [str(self.python), *words], cwd=self.folder, env=variables, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([str(self.python), *words], cwd=self.folder, env=variables, capture_output=True, text=True, check=False)
         assert done.returncode == expect, f"{words} returned {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 

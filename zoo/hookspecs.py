@@ -46,8 +46,8 @@ def register_datasets(register: Register) -> None:
     """Add data sets that can be named with ``--data``.
 
     :param register: ``register(name, build, *, summary="", reference="", licence="", options={})``. ``build(root, **options)`` returns a
-        ``zoo.data.DataSet``: manifest rows with splits, and the default pipeline. ``root`` is a folder, or None for the cache. A builder that
-        has a parameter ``progress`` gets a callable ``progress(ready, total)`` to call while it makes or fetches files, or None.
+        ``zoo.data.DataSet``: manifest rows with splits, and the default pipeline. ``root`` is a folder, or None for the cache. A builder
+        with a parameter ``progress`` gets a callable ``progress(ready, total)`` to call while it makes or fetches files, or None.
     """
 
 
