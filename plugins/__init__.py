@@ -18,7 +18,7 @@ def register_models(register: Callable[..., None]) -> None:
         "hrcn",
         "zoo.plugins.hrcn:build",
         input_shape=(1, 2048, 4096),
-        summary="HR-CelestialNet: 11 convolutions on full 2048x4096 frames",
+        summary="HR-CelestialNet: 12 convolutions on full 2048x4096 frames",
         reference=PAPER,
         licence=LICENCE,
         options={

@@ -148,7 +148,7 @@ def _plugins() -> Iterator[Finding]:
         yield Finding("plugins", "error", str(error), "unset ZOO_STRICT_PLUGINS or mend the plugin")
         return
     for plugin in registry.plugins:
-        counted = ", ".join(f"{plugin.counts[kind]} {kind}" for kind in KINDS if plugin.counts.get(kind))
+        counted = ", ".join(f"{kind} {plugin.counts[kind]}" for kind in KINDS if plugin.counts.get(kind))
         release = f"{plugin.distribution} {plugin.version}".strip()
         yield Finding(f"plugin {plugin.name}", "ok", f"{release + ': ' if release else ''}{counted or 'registers nothing'}")
     for failure in registry.failures:
