@@ -9,8 +9,6 @@ import click
 
 from zoo.training.config import CLASS_WEIGHTS, KEEP, OPTIMIZERS, PRECISIONS, SCHEDULES
 
-SIMULATOR_ONLY = "these numbers hold for the simulator only, and no published figure stands beside them"
-
 
 @click.command()
 @click.option("--model", metavar="NAME", help="Architecture; 'zoo models list' shows them. [default: hrcn]")
@@ -57,7 +55,7 @@ def train(as_json: bool, resume: str | None, **flags: Any) -> None:
     Without --data it trains on the embedded simulated sky. Settings come from the command line, then ZOO_* variables (ZOO_BATCH_SIZE=8),
     then --config or ./zoo.toml, then defaults. Ctrl-C finishes the step and saves; --resume goes on to the same bits.
     """
-    from zoo.cli.output import emit_json, note
+    from zoo.cli.output import emit_json, note, note_domain
     from zoo.cli.training_progress import TrainingProgress
     from zoo.errors import UsageError
     from zoo.storage import read_json
@@ -71,8 +69,7 @@ def train(as_json: bool, resume: str | None, **flags: Any) -> None:
     config = None if resume is not None else _read_settings(flags)
     with TrainingProgress() as progress:
         run = run_training(config, resume=resume, progress=progress)
-    if read_json(run.model / "card.json")["domain"] == "simulated":
-        note(f"domain simulated: {SIMULATOR_ONLY}")
+    note_domain(read_json(run.model / "card.json")["domain"])
     note(f"run {run.path}; next: zoo evaluate {run.path}")
     if as_json:
         emit_json({"run": run.path, "model": run.label, **run.summary})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,9 @@ class TrainingProgress(Progress):
 
     def __init__(self) -> None:
         self._bar: Bar | None = None
+        self._files = ExitStack()
+        self._advance: Callable[[int], None] | None = None
+        self._ready = 0
         self._steps, self._epochs, self._first = 0, 0, 0
         self._began_s = self._told_s = 0.0
         self._shown: dict[str, float] = {}
@@ -33,7 +36,15 @@ class TrainingProgress(Progress):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._files.close()
         self._end_bar()
+
+    def files(self, ready: int, total: int) -> None:
+        """Show a bar from the first report on, which says how many there are."""
+        if self._advance is None:
+            self._advance = self._files.enter_context(output.progress("preparing data", total, unit="files"))
+        self._advance(ready - self._ready)
+        self._ready = ready
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
@@ -41,6 +52,7 @@ class TrainingProgress(Progress):
 
     def plan(self, plan: Plan, run: Path, baselines: Mapping[str, Mapping[str, float]]) -> None:
         """Print what will be trained on what."""
+        self._files.close()
         self._epochs = plan.config.train.epochs
         for subject, text in plan.describe():
             self._say(f"{subject:<9} {text}")

@@ -71,11 +71,11 @@ def train(config: TrainConfig | None = None, *, resume: str | os.PathLike[str] |
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices), torch.backends.cudnn.flags(enabled=True, deterministic=True):
         if resume is None:
-            plan = make_plan(config or TrainConfig())
+            plan = make_plan(config or TrainConfig(), progress=progress)
             run = _begin(plan, progress)
         elif config is None:
             path = open_run(resume)
-            plan = make_plan(TrainConfig.read(path / CONFIG_NAME))
+            plan = make_plan(TrainConfig.read(path / CONFIG_NAME), progress=progress)
             run = _reopen(path, plan, progress)
         else:
             raise UsageError("got config and resume; a resumed run keeps its own configuration, so pass one of the two")

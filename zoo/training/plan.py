@@ -21,6 +21,7 @@ from zoo.registry import get_registry
 from zoo.steps import Pipeline
 from zoo.training.config import TrainConfig
 from zoo.training.device import find_device, find_precision
+from zoo.training.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,15 @@ class Plan:
         return lines + [("note", text) for text in self.notes]
 
 
-def make_plan(config: TrainConfig) -> Plan:
+def make_plan(config: TrainConfig, *, progress: Progress | None = None) -> Plan:
     """Open the data and settle everything that a run depends on. A registered data set that is not there yet is made.
 
     The model is built for the shape that the pipeline gives. Where the architecture refuses that shape and its error names options that
     take it, and the user set none of them, those are chosen, with a note.
+
+    Args:
+        config: what was asked for.
+        progress: is told how many files of the data are ready.
 
     Raises:
         DataError: the data break a rule that the message names. UnknownNameError, UsageError, PipelineError: a name or option is wrong.
@@ -148,6 +153,7 @@ def make_plan(config: TrainConfig) -> Plan:
         labels=config.data.labels or None,
         target_regex=config.data.target_regex,
         options=config.data.options or None,
+        progress=progress.files if progress else None,
     )
     pipeline = Pipeline.from_list(config.pipeline or dataset.pipeline)
     train, val = dataset.select("train"), dataset.select("val")

@@ -17,6 +17,9 @@ class Progress:
     def note(self, text: str) -> None:
         """One line that a user should read."""
 
+    def files(self, ready: int, total: int) -> None:
+        """Files of the data set were read, or made where it is a registered one that was not there yet."""
+
     def plan(self, plan: Plan, run: Path, baselines: Mapping[str, Mapping[str, float]]) -> None:
         """The run is settled and its directory is there. ``baselines``: scores on the validation frames, empty where none were fitted."""
 
