@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,26 +42,26 @@ class Globular:
             angle=rng.uniform(0, np.pi),
             axis_ratio=rng.uniform(0.8, 1.0),
             stars=int(log_uniform(rng, 1500, 40_000)),
-            unresolved=rng.uniform(0.1, 0.5),
+            unresolved=rng.uniform(0.25, 0.75),
             faint=0.02,
         )
 
     def _king(self, u: Array, v: Array) -> Array:
         """King's (1962) surface density, 1 at the centre."""
         x, y = rotate(u, v, self.angle)
-        square = (x * x + (y / np.float32(self.axis_ratio)) ** 2) / np.float32(self.core**2)
-        edge = np.float32(1.0 / np.sqrt(1.0 + (self.tidal / self.core) ** 2))
+        square = (x * x + (y / self.axis_ratio) ** 2) / (self.core**2)
+        edge = 1.0 / math.sqrt(1.0 + (self.tidal / self.core) ** 2)
         return np.maximum(1.0 / np.sqrt(1.0 + square) - edge, 0) ** 2
 
     def light(self, u: Array, v: Array, band: Band, pixel: float) -> Array:
         """Unresolved light of the faintest stars at sky offsets (arcseconds) through ``band``."""
-        return (self._king(u, v) * np.float32(band.stars(0.6))).astype(np.float32)
+        return np.asarray(self._king(u, v) * band.stars(0.6), np.float32)
 
     def points(self, rng: np.random.Generator, total: float) -> Sources:
         """The stars that are drawn one by one; with the unresolved light the cluster gives ``total`` electrons per second."""
         u, v = scatter(rng, self._king, self.stars)
         flux = old_population(rng, self.stars, 1.0, self.faint)
-        flux *= np.float32((1 - self.unresolved) * total / flux.sum())
+        flux *= (1 - self.unresolved) * total / flux.sum()
         return Sources.at(u, v, flux, 0.4, rng)
 
 
@@ -97,11 +98,13 @@ class Open:
         centre[:, 0] *= 0.3
         size = np.exp(rng.uniform(np.log(4.0), np.log(30.0), k))
         weight = np.sort(rng.dirichlet(np.ones(k)))[::-1]
-        groups = [a.astype(np.float32) for a in (centre[0], centre[1], size, weight)]
         faintest = log_uniform(rng, 0.3, 3.0)
         return cls(
-            *groups,
-            stars=int(log_uniform(rng, 250, 6000)),
+            u=centre[0].astype(np.float32),
+            v=centre[1].astype(np.float32),
+            size=size.astype(np.float32),
+            weight=weight.astype(np.float32),
+            stars=int(log_uniform(rng, 500, 12_000)),
             faintest=faintest,
             brightest=faintest * log_uniform(rng, 3e3, 6e4),
             slope=rng.uniform(0.5, 0.75),
@@ -111,22 +114,26 @@ class Open:
 
     def density(self, u: Array, v: Array) -> Array:
         """Surface density of stars at sky offsets, any unit."""
+        return np.asarray(self._smooth(u, v) * np.exp(self.patchiness * np.clip(self.patches(u, v), -3, 3)), np.float32)
+
+    def _smooth(self, u: Array, v: Array) -> Array:
+        """The groups without patches, 1 at the centre of the densest."""
         total = np.zeros_like(u)
+        peak = np.max(self.weight / self.size**2)
         for k in range(len(self.size)):
             square = ((u - self.u[k]) ** 2 + (v - self.v[k]) ** 2) / self.size[k] ** 2
-            total += self.weight[k] / self.size[k] ** 2 * (1 + square) ** np.float32(-1.6)
-        return total * np.exp(np.float32(self.patchiness) * np.clip(self.patches(u, v), -3, 3))
+            total += self.weight[k] / self.size[k] ** 2 / peak * (1 + square) ** -1.6
+        return total
 
     def light(self, u: Array, v: Array, band: Band, pixel: float) -> Array:
-        """Unresolved light of the faintest stars, 1 at the densest group."""
+        """Unresolved light of the faintest stars, which are spread more evenly than the bright ones."""
         del pixel
-        peak = float(np.max(self.weight / self.size**2))
-        return (self.density(u, v) / np.float32(peak) * np.float32(band.stars(0.2))).astype(np.float32)
+        return self._smooth(u, v) * band.stars(0.2)
 
     def points(self, rng: np.random.Generator) -> Sources:
         """The stars, bluest where they are brightest."""
         u, v = scatter(rng, self.density, self.stars)
         flux = power_law(rng, self.stars, self.faintest, self.brightest, self.slope)
         found = Sources.at(u, v, flux, 0.2, rng)
-        blue = np.float32(0.12) * np.log(flux / np.float32(self.faintest))
+        blue = 0.12 * np.log(flux / self.faintest)
         return Sources(found.u, found.v, found.flux, np.clip(found.colour - blue, -1.2, 1.2).astype(np.float32))

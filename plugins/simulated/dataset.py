@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -45,7 +45,7 @@ class Recipe:
     scale: int
 
     def __post_init__(self) -> None:
-        for name, least, most in (("seed", 0, 2**63), ("train", 0, 5000), ("val", 0, 5000), ("test", 0, 5000), ("exposures", 1, 100)):
+        for name, least, most in (("seed", 0, 2**32 - 1), ("train", 0, 5000), ("val", 0, 5000), ("test", 0, 5000), ("exposures", 1, 100)):
             if not least <= getattr(self, name) <= most:
                 raise UsageError(f"simulated: {name} is {getattr(self, name)}, expected {least} to {most}")
         if self.train + self.val + self.test == 0:
@@ -57,14 +57,20 @@ class Recipe:
         counts = f"{self.train}-{self.val}-{self.test}x{self.exposures}"
         return f"simulated-{VERSION}-{self.seed}-{self.regime}-{counts}-{2048 // self.scale}x{4096 // self.scale}"
 
+    @property
+    def entropy(self) -> int:
+        """What seeds the random numbers: a shifted sky shares none with the standard one of the same seed."""
+        return self.seed if self.regime == "standard" else self.seed + 2**32
+
     def targets(self) -> list[Target]:
         """The planned targets."""
-        return plan_targets(self.seed, {"train": self.train, "val": self.val, "test": self.test})
+        prefix = f"{'SIM' if self.regime == 'standard' else 'SHIFT'}{self.seed}"
+        return plan_targets(self.entropy, {"train": self.train, "val": self.val, "test": self.test}, prefix)
 
     def plan(self) -> list[Exposure]:
         """Every planned exposure."""
         ranges = REGIMES[self.regime]
-        return [plan_exposure(self.seed, target, index, ranges) for target in self.targets() for index in range(self.exposures)]
+        return [plan_exposure(self.entropy, target, index, ranges) for target in self.targets() for index in range(self.exposures)]
 
 
 def build(
@@ -81,7 +87,8 @@ def build(
     """The simulated sky at 512x1024, rendered now unless its files are there.
 
     Args:
-        root: folder for the files; by default one below ``zoo.storage.cache_root()`` named after all that the pixels depend on.
+        root: folder for the files, one sub-folder per class; by default one below ``zoo.storage.cache_root()`` that is named after all that
+            the pixels depend on.
         seed: of everything.
         train, val, test: targets per class in each split.
         exposures: per target; each gives two frames.
@@ -89,7 +96,7 @@ def build(
         progress: called after every target with the exposures that are ready and all of them.
 
     Raises:
-        UsageError: a number is out of range.
+        UsageError: a number is out of range, or ``root`` holds another simulated sky.
         StorageError: a file cannot be written.
     """
     recipe = Recipe(seed, train, val, test, exposures, "standard", 4)
@@ -126,41 +133,6 @@ def build_full(
     """The sky of ``simulated`` at 2048x4096; an exposure is rendered when one of its frames is first opened. Arguments as :func:`build`."""
     recipe = Recipe(seed, train, val, test, exposures, "standard", 1)
     return _data_set("simulated:full", recipe, _folder(root, recipe), lazy=True)
-
-
-def write(
-    out: Path | str,
-    *,
-    seed: int = 0,
-    train: int = 50,
-    val: int = 8,
-    test: int = 14,
-    exposures: int = 2,
-    shifted: bool = False,
-    full: bool = False,
-    workers: int = 2,
-    progress: Progress | None = None,
-) -> Manifest:
-    """Write a simulated data set as class folders with a ``manifest.csv``, for use as any other folder of files.
-
-    Args:
-        out: folder to write into; files that are there already are kept.
-        seed, train, val, test, exposures, workers, progress: as :func:`build`.
-        shifted: draw from the shifted ranges.
-        full: render at 2048x4096.
-
-    Returns:
-        What ``manifest.csv`` holds.
-
-    Raises:
-        UsageError: a number is out of range. StorageError: a file cannot be written.
-    """
-    recipe = Recipe(seed, train, val, test, exposures, "shifted" if shifted else "standard", 1 if full else 4)
-    folder = Path(out)
-    render(recipe, folder, workers=workers, progress=progress)
-    manifest = Manifest(_rows(recipe), folder)
-    manifest.write_csv(folder / "manifest.csv")
-    return manifest
 
 
 def render(recipe: Recipe, folder: Path, *, workers: int = 2, progress: Progress | None = None) -> None:
@@ -205,15 +177,23 @@ def render(recipe: Recipe, folder: Path, *, workers: int = 2, progress: Progress
 
 def _render_target(recipe: Recipe, folder: Path, exposures: list[Exposure]) -> int:
     """Render exposures of one target; returns how many."""
-    scene = compose(recipe.seed, exposures[0].target.index, exposures[0].target.kind, REGIMES[recipe.regime])
+    scene = compose(recipe.entropy, exposures[0].target.index, exposures[0].target.kind, REGIMES[recipe.regime])
     for exposure in exposures:
-        write_exposure(folder / _path(exposure), recipe.seed, exposure, scene, recipe.scale)
+        write_exposure(folder / _path(exposure), recipe.entropy, exposure, scene, recipe.scale)
     return len(exposures)
 
 
 def _folder(root: Path | None, recipe: Recipe) -> Path:
-    """Where the files of a recipe lie."""
-    return (storage.cache_root() / "datasets" if root is None else Path(root)) / recipe.folder
+    """Where the files of a recipe lie; a folder that the user names is claimed for one recipe."""
+    if root is None:
+        return storage.cache_root() / "datasets" / recipe.folder
+    note = Path(root) / "simulation.json"
+    said = {"version": VERSION, **asdict(recipe)}
+    if not note.exists():
+        storage.write_json(note, said)
+    elif (found := storage.read_json(note)) != said:
+        raise UsageError(f"{root}: holds another simulated sky: got {found}, expected {said}; choose an empty folder")
+    return Path(root)
 
 
 def _path(exposure: Exposure) -> str:

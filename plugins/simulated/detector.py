@@ -37,15 +37,15 @@ class Chip:
 def flat(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
     """Relative sensitivity of the pixels, mean near 1: 0.8 % from pixel to pixel, 2 % over the chip, a few motes of dust."""
     height, width = shape
-    field = np.float32(1.0) + np.float32(0.008) * rng.standard_normal(shape, dtype=np.float32)
+    field = 1.0 + 0.008 * rng.standard_normal(shape, dtype=np.float32)
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     a, b, c, d = rng.normal(0.0, 0.01, 4).astype(np.float32)
-    field += a * x + b * y + c * x * y + d * (x * x - np.float32(0.33))
+    field += a * x + b * y + c * x * y + d * (x * x - 0.33)
     for _ in range(int(rng.poisson(2.5))):
         cx, cy, size = rng.uniform(-1, 1), rng.uniform(-1, 1), rng.uniform(0.01, 0.03)
-        distance = np.sqrt((x - np.float32(cx)) ** 2 + ((y - np.float32(cy)) / 2) ** 2)
-        field -= np.float32(0.02) * np.exp(-(((distance - np.float32(size)) / np.float32(0.005)) ** 2))
+        distance = np.sqrt((x - cx) ** 2 + ((y - cy) / 2) ** 2)
+        field -= 0.02 * np.exp(-(((distance - size) / 0.005) ** 2))
     return field
 
 
@@ -80,7 +80,7 @@ def cosmic_rays(rng: np.random.Generator, shape: tuple[int, int], mean: float) -
 
 
 def bleed(image: Array, full_well: float) -> None:
-    """Spread the charge above the full well along its column, half up and half down, in place. The total is kept unless it leaves the chip."""
+    """Spread the charge above the full well along its column, half up and half down, in place; some may leave the chip."""
     for column in np.flatnonzero((image > full_well).any(axis=0)):
         charge = image[:, column]
         for _ in range(4):
@@ -92,7 +92,7 @@ def bleed(image: Array, full_well: float) -> None:
                 charge[run] = full_well
                 _fill(charge[run[-1] + 1 :], excess / 2, full_well)
                 _fill(charge[: run[0]][::-1], excess / 2, full_well)
-        np.minimum(charge, np.float32(full_well), out=charge)
+        np.minimum(charge, full_well, out=charge)
 
 
 def _fill(charge: Array, excess: float, full_well: float) -> None:
@@ -115,7 +115,7 @@ def expose(rng: np.random.Generator, electrons: Array, chip: Chip) -> NDArray[np
     """
     layout = chip.layout
     electrons *= flat(rng, electrons.shape)
-    electrons += np.float32(chip.dark * chip.exptime)
+    electrons += chip.dark * chip.exptime
     electrons = rng.poisson(electrons).astype(np.float32)
     electrons += cosmic_rays(rng, electrons.shape, chip.rays * chip.exptime)
     hot = int(rng.poisson(chip.hot * electrons.size))
@@ -127,9 +127,9 @@ def expose(rng: np.random.Generator, electrons: Array, chip: Chip) -> NDArray[np
     noise = rng.standard_normal(layout.shape, dtype=np.float32)
     for amplifier, level in zip(layout.amplifiers, chip.bias, strict=True):
         part = raw[amplifier.readout.slices]
-        part += np.float32(level) + np.float32(chip.read_noise / amplifier.gain) * noise[amplifier.readout.slices]
+        part += level + (chip.read_noise / amplifier.gain) * noise[amplifier.readout.slices]
         part += np.linspace(0.0, rng.normal(0.0, 0.3), part.shape[1], dtype=np.float32)
         light = raw[amplifier.imaging.slices]
         x = sum(a.imaging.width for a in layout.amplifiers if a.imaging.x < amplifier.imaging.x)
-        light += electrons[:, x : x + amplifier.imaging.width] / np.float32(amplifier.gain)
+        light += electrons[:, x : x + amplifier.imaging.width] / amplifier.gain
     return np.clip(np.rint(raw), 0, 65535).astype(np.uint16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 
@@ -49,9 +50,9 @@ class Texture:
             cutoff: waves longer than ``GRID / cutoff`` cells are left out; 0 keeps all.
         """
         waves = scipy.fft.rfft2(rng.standard_normal((GRID, GRID), dtype=np.float32))
-        k2 = (np.fft.fftfreq(GRID)[:, None] ** 2 + np.fft.rfftfreq(GRID)[None, :] ** 2).astype(np.float32) * np.float32(GRID * GRID)
+        k2 = (np.fft.fftfreq(GRID)[:, None] ** 2 + np.fft.rfftfreq(GRID)[None, :] ** 2).astype(np.float32) * (GRID * GRID)
         k2[0, 0] = 1.0
-        waves *= np.where(k2 < cutoff * cutoff, 0.0, k2 ** np.float32(-slope / 4)).astype(np.float32)
+        waves *= np.where(k2 < cutoff * cutoff, 0.0, k2 ** (-slope / 4)).astype(np.float32)
         waves[0, 0] = 0.0
         grid = scipy.fft.irfft2(waves, s=(GRID, GRID)).astype(np.float32)
         grid /= grid.std()
@@ -59,7 +60,7 @@ class Texture:
 
     def __call__(self, u: Array, v: Array) -> Array:
         """Value at sky offsets ``u``, ``v`` (arcseconds, any one shape, float32); returns a new array of that shape."""
-        return bilinear(self.grid, v / np.float32(self.cell), u / np.float32(self.cell), wrap=True)
+        return bilinear(self.grid, v / self.cell, u / self.cell, wrap=True)
 
     def detailed(self, u: Array, v: Array, pixel: float, gain: float) -> Array:
         """The field with finer octaves added for pixels smaller than its cells.
@@ -74,7 +75,7 @@ class Texture:
         while pixel * scale < 2.4 * self.cell:
             # The same grid, turned by 0.8 rad and shifted, is as good as an independent one.
             turned_u, turned_v = rotate(u, v, 0.8 * scale)
-            value += np.float32(amplitude) * self(turned_u * np.float32(scale) + np.float32(37.0), turned_v * np.float32(scale))
+            value += amplitude * self(turned_u * scale + 37.0, turned_v * scale)
             scale, amplitude = scale * 4.0, amplitude * gain
         return value
 
@@ -83,8 +84,8 @@ def bilinear(grid: Array, row: Array, column: Array, *, wrap: bool) -> Array:
     """Interpolate ``grid`` linearly at fractional indices; ``wrap`` repeats it (power-of-two sides), else indices are clamped."""
     height, width = grid.shape
     if not wrap:
-        row = np.clip(row, 0, np.float32(height - 1.001))
-        column = np.clip(column, 0, np.float32(width - 1.001))
+        row = np.clip(row, 0, (height - 1.001))
+        column = np.clip(column, 0, (width - 1.001))
     top, left = np.floor(row), np.floor(column)
     down, right = row - top, column - left
     y0, x0 = top.astype(np.int32), left.astype(np.int32)
@@ -95,7 +96,7 @@ def bilinear(grid: Array, row: Array, column: Array, *, wrap: bool) -> Array:
     y0 *= width
     y1 *= width
     flat = grid.ravel()
-    upper = flat[y0 + x0]
+    upper: Array = flat[y0 + x0]
     upper += right * (flat[y0 + x1] - upper)
     lower = flat[y1 + x0]
     lower += right * (flat[y1 + x1] - lower)
@@ -107,7 +108,7 @@ def bilinear(grid: Array, row: Array, column: Array, *, wrap: bool) -> Array:
 
 def rotate(u: Array, v: Array, angle: float) -> tuple[Array, Array]:
     """Turn offsets by ``angle`` radians, from ``u`` towards ``v``."""
-    c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    c, s = math.cos(angle), math.sin(angle)
     return c * u + s * v, c * v - s * u
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
-from astropy.time import Time
 from numpy.typing import NDArray
 
 from zoo import storage
@@ -28,6 +27,9 @@ CHIPS = ((1, 2), (4, 1))
 _RAYS = 20.0  # cosmic rays per second on a full-size chip: about one per second and square centimetre
 _SECOND_WHEEL = ("F435W", "F814W")  # filters of ACS that sit in wheel 2
 
+Card = tuple[str, bool | int | float | str, str]
+"""Keyword, value, comment."""
+
 
 def write_exposure(path: Path, seed: int, exposure: Exposure, scene: Scene, scale: int) -> None:
     """Render an exposure and write it.
@@ -43,14 +45,14 @@ def write_exposure(path: Path, seed: int, exposure: Exposure, scene: Scene, scal
         StorageError: the file cannot be written.
     """
     pointing = exposure.pointing(scene.extent, scale)
-    hdus = fits.HDUList([fits.PrimaryHDU(header=_primary(exposure, path.name, seed, scale))])
+    blocks = [_header(_primary(exposure, path.name, seed, scale))]
     for version, (_, number) in enumerate(CHIPS, start=1):
-        layout = chip_layout(exposure, number).scaled(scale)
+        layout = (acs_wfc(number, exposure.gain) if exposure.camera == ACS else wfc3_uvis(number)).scaled(scale)
         imaging = layout.amplifiers[0].imaging
         electrons = expected(scene, pointing, number, (imaging.height, layout.science_shape[1]))
         chip = Chip(
             layout=layout,
-            bias=_levels(exposure, layout),
+            bias=tuple(exposure.bias["ABCD".index(name)] for name in layout.names),
             read_noise=exposure.camera.read_noise,
             dark=exposure.camera.dark,
             exptime=exposure.exptime,
@@ -58,28 +60,41 @@ def write_exposure(path: Path, seed: int, exposure: Exposure, scene: Scene, scal
             hot=exposure.hot,
         )
         raw = expose(stream(seed, exposure.target.index, exposure.index, number, "detector"), electrons, chip)
-        hdus.extend(_imset(exposure, layout, pointing, version, raw))
-    hdus.update_extend()
-    buffer = io.BytesIO()
-    hdus.writeto(buffer, output_verify="exception")
-    storage.write_bytes(path, buffer.getbuffer())
+        # Unsigned 16 bit as FITS has them: big-endian int16, 32768 lower.
+        pixels = (raw ^ 0x8000).astype(">u2").tobytes()
+        blocks += [_header(_science(exposure, layout, pointing, number, version, raw)), _padded(pixels, b"\0")]
+        blocks += [_header(_constant(exposure, layout, name, version)) for name in ("ERR", "DQ")]
+    storage.write_bytes(path, b"".join(blocks))
 
 
-def chip_layout(exposure: Exposure, chip: int) -> Layout:
-    """Full-size layout of one chip of the exposure's camera."""
-    return acs_wfc(chip, exposure.gain) if exposure.camera == ACS else wfc3_uvis(chip)
+def _padded(data: bytes, filler: bytes) -> bytes:
+    """Data filled up to a multiple of the FITS block."""
+    return data + filler * (-len(data) % 2880)
 
 
-def _levels(exposure: Exposure, layout: Layout) -> tuple[float, ...]:
-    """Bias of the chip's amplifiers in DN, left to right."""
-    return tuple(exposure.bias["ABCD".index(name)] for name in layout.names)
+def _header(cards: Sequence[Card]) -> bytes:
+    """A FITS header in the fixed format."""
+    lines = []
+    for keyword, value, comment in cards:
+        if isinstance(value, bool):
+            text = f"{'T' if value else 'F':>20}"
+        elif isinstance(value, str):
+            text = f"'{value:<8}'".ljust(20)
+        else:
+            text = f"{str(value).upper():>20}"
+        lines.append(f"{keyword:<8}= {text} / {comment}"[:80].ljust(80))
+    return _padded("".join([*lines, "END".ljust(80)]).encode("ascii"), b" ")
 
 
-def _primary(exposure: Exposure, filename: str, seed: int, scale: int) -> fits.Header:
+def _primary(exposure: Exposure, filename: str, seed: int, scale: int) -> list[Card]:
     """Header of HDU 0."""
-    target, camera = exposure.target, exposure.camera
-    begin, end = Time([exposure.start, exposure.start + exposure.exptime / 86_400], format="mjd", scale="utc").isot
-    cards: list[tuple[str, object, str]] = [
+    target, camera, band = exposure.target, exposure.camera, exposure.band
+    begin = (datetime(1858, 11, 17) + timedelta(days=exposure.start)).isoformat(timespec="seconds")
+    cards: list[Card] = [
+        ("SIMPLE", True, "data conform to FITS standard"),
+        ("BITPIX", 16, "bits per data value"),
+        ("NAXIS", 0, "number of data axes"),
+        ("EXTEND", True, "file may contain standard extensions"),
         ("NEXTEND", 6, "number of standard extensions"),
         ("FILENAME", filename, "name of file"),
         ("FILETYPE", "SCI", "type of data found in data file"),
@@ -98,8 +113,7 @@ def _primary(exposure: Exposure, filename: str, seed: int, scale: int) -> fits.H
         ("DEC_TARG", target.dec, "declination of the target (deg) (J2000)"),
         ("PROPOSID", target.proposal, "PEP proposal identifier"),
         ("DATE-OBS", begin[:10], "UT date of start of observation (yyyy-mm-dd)"),
-        ("TIME-OBS", begin[11:19], "UT time of start of observation (hh:mm:ss)"),
-        ("DATE-END", end[:10], "UT date of end of observation (yyyy-mm-dd)"),
+        ("TIME-OBS", begin[11:], "UT time of start of observation (hh:mm:ss)"),
         ("EXPSTART", exposure.start, "exposure start time (Modified Julian Date)"),
         ("EXPEND", exposure.start + exposure.exptime / 86_400, "exposure end time (Modified Julian Date)"),
         ("EXPTIME", exposure.exptime, "exposure duration (seconds)"),
@@ -113,77 +127,80 @@ def _primary(exposure: Exposure, filename: str, seed: int, scale: int) -> fits.H
         ("CCDGAIN", exposure.gain, "commanded gain of CCD"),
     ]
     if camera == ACS:
-        second = exposure.band.name in _SECOND_WHEEL
-        cards.append(("FILTER1", "CLEAR1L" if second else exposure.band.name, "element selected from filter wheel 1"))
-        cards.append(("FILTER2", exposure.band.name if second else "CLEAR2L", "element selected from filter wheel 2"))
+        second = band.name in _SECOND_WHEEL
+        cards.append(("FILTER1", "CLEAR1L" if second else band.name, "element selected from filter wheel 1"))
+        cards.append(("FILTER2", band.name if second else "CLEAR2L", "element selected from filter wheel 2"))
     else:
-        cards.append(("FILTER", exposure.band.name, "element selected from filter wheel"))
-    return fits.Header(cards)
+        cards.append(("FILTER", band.name, "element selected from filter wheel"))
+    return cards
 
 
-def _imset(exposure: Exposure, layout: Layout, pointing: Pointing, version: int, raw: NDArray[np.uint16]) -> list[fits.ImageHDU]:
-    """The three HDUs of one chip: pixels, and constant arrays for errors and data quality."""
-    science = _science(exposure, layout, pointing, raw)
-    hdus = [fits.ImageHDU(raw, header=science, name="SCI", ver=version)]
-    for name, unit in (("ERR", "COUNTS"), ("DQ", "UNITLESS")):
-        header = fits.Header(
-            [
-                ("INHERIT", True, "inherit the primary header"),
-                ("ROOTNAME", exposure.rootname, "rootname of the observation set"),
-                ("BUNIT", unit, "brightness units"),
-                ("NPIX1", layout.shape[1], "length of constant array axis 1"),
-                ("NPIX2", layout.shape[0], "length of constant array axis 2"),
-                ("PIXVALUE", 0.0 if name == "ERR" else 0, "values of pixels in constant array"),
-            ]
-        )
-        hdus.append(fits.ImageHDU(header=header, name=name, ver=version))
-    return hdus
+def _extension(exposure: Exposure, name: str, version: int, shape: tuple[int, ...]) -> list[Card]:
+    """The keywords that every extension begins with; ``shape`` in numpy's order."""
+    return [
+        ("XTENSION", "IMAGE", "extension type"),
+        ("BITPIX", 16, "bits per data value"),
+        ("NAXIS", len(shape), "number of data axes"),
+        *((f"NAXIS{axis}", length, f"length of data axis {axis}") for axis, length in enumerate(reversed(shape), start=1)),
+        ("PCOUNT", 0, "number of group parameters"),
+        ("GCOUNT", 1, "number of groups"),
+        ("INHERIT", True, "inherit the primary header"),
+        ("EXTNAME", name, "extension name"),
+        ("EXTVER", version, "extension version number"),
+        ("ROOTNAME", exposure.rootname, "rootname of the observation set"),
+        ("EXPNAME", exposure.rootname, "exposure identifier"),
+    ]
 
 
-def _science(exposure: Exposure, layout: Layout, pointing: Pointing, raw: NDArray[np.uint16]) -> fits.Header:
+def _constant(exposure: Exposure, layout: Layout, name: str, version: int) -> list[Card]:
+    """Header of a constant array, which has no data."""
+    return [
+        *_extension(exposure, name, version, ()),
+        ("BUNIT", "COUNTS" if name == "ERR" else "UNITLESS", "brightness units"),
+        ("NPIX1", layout.shape[1], "length of constant array axis 1"),
+        ("NPIX2", layout.shape[0], "length of constant array axis 2"),
+        ("PIXVALUE", 0.0 if name == "ERR" else 0, "values of pixels in constant array"),
+    ]
+
+
+def _science(exposure: Exposure, layout: Layout, pointing: Pointing, chip: int, version: int, raw: NDArray[np.uint16]) -> list[Card]:
     """Header of a science image, with the tangent-plane coordinates that the scene was rendered with."""
-    rows, columns = layout.shape
     imaging = layout.amplifiers[0].imaging
-    x0, y0 = pointing.corner(layout.chip or 1, imaging.height)
-    # The middle of the science area, from which column and row of the left half count without a jump.
+    x0, y0 = pointing.corner(chip, imaging.height)
+    # The middle of the left half: columns of light are counted from there without a jump. Pixels in FITS start at 1.
     column, row = imaging.x + imaging.width / 2 - 0.5, imaging.y + imaging.height / 2 - 0.5
     x, y = (column - imaging.x + x0) * pointing.pixel, (row - imaging.y + y0) * pointing.pixel
-    c, s = np.cos(pointing.roll), np.sin(pointing.roll)
+    c, s = float(np.cos(pointing.roll)), float(np.sin(pointing.roll))
     east, north = -(pointing.u + c * x - s * y), pointing.v + s * x + c * y
     ra, dec = _deproject(exposure.target.ra, exposure.target.dec, east, north)
     step = pointing.pixel / 3600
-    return fits.Header(
-        [
-            ("INHERIT", True, "inherit the primary header"),
-            ("ROOTNAME", exposure.rootname, "rootname of the observation set"),
-            ("EXPNAME", exposure.rootname, "exposure identifier"),
-            ("DATAMIN", float(raw.min()), "the minimum value of the data"),
-            ("DATAMAX", float(raw.max()), "the maximum value of the data"),
-            ("BUNIT", "COUNTS", "brightness units"),
-            ("CCDCHIP", layout.chip, "CCD chip (1 or 2)"),
-            ("WCSAXES", 2, "number of World Coordinate System axes"),
-            ("CRPIX1", column + 1, "x-coordinate of reference pixel"),
-            ("CRPIX2", row + 1, "y-coordinate of reference pixel"),
-            ("CRVAL1", ra, "first axis value at reference pixel"),
-            ("CRVAL2", dec, "second axis value at reference pixel"),
-            ("CTYPE1", "RA---TAN", "the coordinate type for the first axis"),
-            ("CTYPE2", "DEC--TAN", "the coordinate type for the second axis"),
-            ("CD1_1", -c * step, "partial of first axis coordinate w.r.t. x"),
-            ("CD1_2", s * step, "partial of first axis coordinate w.r.t. y"),
-            ("CD2_1", s * step, "partial of second axis coordinate w.r.t. x"),
-            ("CD2_2", c * step, "partial of second axis coordinate w.r.t. y"),
-            ("LTV1", float(imaging.x), "offset in X to subsection start"),
-            ("LTV2", float(imaging.y), "offset in Y to subsection start"),
-            ("LTM1_1", 1.0, "reciprocal of sampling rate in X"),
-            ("LTM2_2", 1.0, "reciprocal of sampling rate in Y"),
-            ("SIZAXIS1", columns, "subarray axis1 size in unbinned detector pixels"),
-            ("SIZAXIS2", rows, "subarray axis2 size in unbinned detector pixels"),
-            ("BINAXIS1", 1, "axis1 data bin size in unbinned detector pixels"),
-            ("BINAXIS2", 1, "axis2 data bin size in unbinned detector pixels"),
-            ("NCOMBINE", 1, "number of image sets combined"),
-            ("SDQFLAGS", 31743, "serious data quality flags"),
-        ]
-    )
+    return [
+        *_extension(exposure, "SCI", version, layout.shape),
+        ("DATAMIN", float(raw.min()), "the minimum value of the data"),
+        ("DATAMAX", float(raw.max()), "the maximum value of the data"),
+        ("BUNIT", "COUNTS", "brightness units"),
+        ("BSCALE", 1.0, "scale factor for array value to physical value"),
+        ("BZERO", 32768.0, "physical value for an array value of zero"),
+        ("CCDCHIP", chip, "CCD chip (1 or 2)"),
+        ("WCSAXES", 2, "number of World Coordinate System axes"),
+        ("CRPIX1", column + 1, "x-coordinate of reference pixel"),
+        ("CRPIX2", row + 1, "y-coordinate of reference pixel"),
+        ("CRVAL1", ra, "first axis value at reference pixel"),
+        ("CRVAL2", dec, "second axis value at reference pixel"),
+        ("CTYPE1", "RA---TAN", "the coordinate type for the first axis"),
+        ("CTYPE2", "DEC--TAN", "the coordinate type for the second axis"),
+        ("CD1_1", -c * step, "partial of first axis coordinate w.r.t. x"),
+        ("CD1_2", s * step, "partial of first axis coordinate w.r.t. y"),
+        ("CD2_1", s * step, "partial of second axis coordinate w.r.t. x"),
+        ("CD2_2", c * step, "partial of second axis coordinate w.r.t. y"),
+        ("LTV1", float(imaging.x), "offset in X to subsection start"),
+        ("LTV2", float(imaging.y), "offset in Y to subsection start"),
+        ("LTM1_1", 1.0, "reciprocal of sampling rate in X"),
+        ("LTM2_2", 1.0, "reciprocal of sampling rate in Y"),
+        ("BINAXIS1", 1, "axis1 data bin size in unbinned detector pixels"),
+        ("BINAXIS2", 1, "axis2 data bin size in unbinned detector pixels"),
+        ("NCOMBINE", 1, "number of image sets combined"),
+    ]
 
 
 def _deproject(ra: float, dec: float, east: float, north: float) -> tuple[float, float]:

@@ -73,10 +73,10 @@ class Nebula:
 
     def lit(self) -> Nebula:
         """The same nebula with the star's light followed along its rays."""
-        angle = (np.arange(ANGLES, dtype=np.float32) * np.float32(2 * np.pi / ANGLES))[:, None]
-        radius = ((np.arange(RADII, dtype=np.float32) + np.float32(0.5)) * np.float32(REACH / RADII))[None, :]
-        density = self._density(np.float32(self.u) + radius * np.cos(angle), np.float32(self.v) + radius * np.sin(angle), REACH)
-        step = np.float32(self.opacity * REACH / RADII / 100.0)
+        angle = (np.arange(ANGLES, dtype=np.float32) * (2 * np.pi / ANGLES))[:, None]
+        radius = ((np.arange(RADII, dtype=np.float32) + 0.5) * (REACH / RADII))[None, :]
+        density = self._density(self.u + radius * np.cos(angle), self.v + radius * np.sin(angle), REACH)
+        step = self.opacity * REACH / RADII / 100.0
         depth = np.cumsum(density * step, axis=1, dtype=np.float32) - density * step
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return Nebula(**{**fields, "flux": np.exp(-depth)})
@@ -84,37 +84,37 @@ class Nebula:
     def _dragged(self, u: Array, v: Array) -> tuple[Array, Array]:
         """Where the gas seen at ``u``, ``v`` was before turbulence dragged it."""
         du = self.swirl(u, v)
-        dv = self.swirl(v + np.float32(91.0), u + np.float32(17.0))
-        return u + np.float32(self.warp) * du, v + np.float32(self.warp) * dv
+        dv = self.swirl(v + 91.0, u + 17.0)
+        return u + self.warp * du, v + self.warp * dv
 
     def _density(self, u: Array, v: Array, pixel: float) -> Array:
         """Density of the gas, 1 at the median."""
         a, b = self._dragged(u, v)
-        return np.exp(np.float32(self.contrast) * np.clip(self.gas.detailed(a, b, pixel, 0.22), -3.5, 3.5))
+        return np.asarray(np.exp(self.contrast * np.clip(self.gas.detailed(a, b, pixel, 0.22), -3.5, 3.5)), np.float32)
 
     def light(self, u: Array, v: Array, band: Band, pixel: float) -> Array:
         """Brightness at sky offsets (arcseconds) through ``band``."""
         a, b = self._dragged(u, v)
         gas = np.clip(self.gas.detailed(a, b, pixel, 0.22), -3.5, 3.5)
-        density = np.exp(np.float32(self.contrast) * gas)
-        x, y = u - np.float32(self.u), v - np.float32(self.v)
+        density = np.exp(self.contrast * gas)
+        x, y = u - self.u, v - self.v
         square = x * x + y * y
-        turn = np.arctan2(y, x) * np.float32(ANGLES / (2 * np.pi))
-        turn = np.where(turn < 0, turn + np.float32(ANGLES), turn)
+        turn = np.arctan2(y, x) * (ANGLES / (2 * np.pi))
+        turn = np.where(turn < 0, turn + ANGLES, turn)
         closed = np.concatenate([self.flux, self.flux[:1]])
-        left = bilinear(closed, turn, np.sqrt(square) * np.float32(RADII / REACH) - np.float32(0.5), wrap=False)
-        lit = density * left / (1 + square / np.float32(self.inner**2))
-        sheet = self.sheet.detailed(a + np.float32(53.0), b, pixel, 0.22)
-        threads = np.exp(-((gas - sheet) ** 2) * np.float32(8.0)) * np.float32(self.filaments)
-        veil = np.float32(self.veil) * np.exp(np.float32(0.6) * sheet) / (1 + square / np.float32(4 * self.inner**2))
+        left = bilinear(closed, turn, np.sqrt(square) * (RADII / REACH) - 0.5, wrap=False)
+        lit = density * left / (1 + square / (self.inner**2))
+        sheet = self.sheet.detailed(a + 53.0, b, pixel, 0.22)
+        threads = np.exp(-((gas - sheet) ** 2) * 8.0) * self.filaments
+        veil = self.veil * np.exp(0.6 * sheet) / (1 + square / (4 * self.inner**2))
         cloud = self.cloud(u, v, pixel)
-        glow = (lit * (1 + threads) + veil) * np.exp(-cloud * np.float32(band.extinction))
+        glow = (lit * (1 + threads) + veil) * np.exp(-cloud * band.extinction)
         # Lines carry most of the light; scattered starlight is the rest and blue.
-        return (glow * np.float32(0.75 * band.line * (band.width + 0.06) + 0.25 * band.stars(-0.6))).astype(np.float32)
+        return np.asarray(glow * (0.75 * band.line * (band.width + 0.06) + 0.25 * band.stars(-0.6)), np.float32)
 
     def cloud(self, u: Array, v: Array, pixel: float) -> Array:
         """Optical depth, in F606W, of the dust in front."""
         x, y = rotate(u, v, 0.9)
         a, b = self._dragged(x, y)
-        thick = self.sheet.detailed(a, b - np.float32(29.0), pixel, 0.22) - np.float32(self.dust_level)
-        return np.float32(self.dust) * np.maximum(thick, 0)
+        thick = self.sheet.detailed(a, b - 29.0, pixel, 0.22) - self.dust_level
+        return np.asarray(self.dust * np.maximum(thick, 0), np.float32)

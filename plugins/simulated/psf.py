@@ -23,8 +23,8 @@ class Psf:
     """A point spread function integrated over detector pixels.
 
     Attributes:
-        stamps: ``(PHASES, PHASES, 129, 129)`` float32; ``stamps[i, j]`` belongs to a star ``i / PHASES`` of a pixel above and ``j / PHASES``
-            to the right of a pixel's centre, which is ``[64, 64]``. Each sums to almost 1; the rest lies outside.
+        stamps: ``(PHASES, PHASES, 129, 129)`` float32; ``stamps[i, j]`` belongs to a star that lies ``i / PHASES`` of a pixel above and
+            ``j / PHASES`` to the right of the centre of pixel ``[64, 64]``. Each sums to almost 1; the rest lies outside.
         outside: per half size of ``_RADII``, the largest value beyond it.
     """
 

@@ -63,20 +63,20 @@ def expected(scene: Scene, pointing: Pointing, chip: int, shape: tuple[int, int]
     """
     rows, columns = shape
     x0, y0 = pointing.corner(chip, rows)
-    x = (np.arange(columns, dtype=np.float32) + np.float32(x0)) * np.float32(pointing.pixel)
-    y = (np.arange(rows, dtype=np.float32) + np.float32(y0)) * np.float32(pointing.pixel)
+    x = (np.arange(columns, dtype=np.float32) + x0) * pointing.pixel
+    y = (np.arange(rows, dtype=np.float32) + y0) * pointing.pixel
     blur = round(5 * pointing.blur / pointing.pixel) / 5  # in few steps, so that most exposures share a PSF
     optics = hubble(pointing.pixel, pointing.band.micron, 0.36, blur)
     image = np.empty(shape, np.float32)
     strip = max(1, 2**20 // columns)  # bounds the memory of a full-size chip
     for first in range(0, rows, strip):
         part = slice(first, first + strip)
-        u, v = rotate(*np.broadcast_arrays(x[None, :], y[part, None]), -pointing.roll)
-        u, v = u + np.float32(pointing.u), v + np.float32(pointing.v)
+        u, v = rotate(x[None, :], y[part, None], -pointing.roll)
+        u, v = u + pointing.u, v + pointing.v
         image[part] = scene.brightness(u, v, pointing.band, pointing.pixel)
-    image = gaussian_filter(image, 0.045 / pointing.pixel + blur, mode="nearest")
-    image += np.float32(SKY * pointing.sky * pointing.band.width)
-    image *= np.float32(pointing.pixel**2 * pointing.exptime)
+    image = np.asarray(gaussian_filter(image, 0.045 / pointing.pixel + blur, mode="nearest"), np.float32)
+    image += SKY * pointing.sky * pointing.band.width
+    image *= pointing.pixel**2 * pointing.exptime
     _galaxies(image, scene, pointing, (x0, y0))
     _stars(image, scene, pointing, (x0, y0), optics)
     return image
@@ -84,19 +84,19 @@ def expected(scene: Scene, pointing: Pointing, chip: int, shape: tuple[int, int]
 
 def _on_chip(u: Array, v: Array, pointing: Pointing, corner: tuple[float, float]) -> tuple[Array, Array]:
     """Pixel coordinates of sky offsets."""
-    x, y = rotate(u - np.float32(pointing.u), v - np.float32(pointing.v), pointing.roll)
-    return x / np.float32(pointing.pixel) - np.float32(corner[0]), y / np.float32(pointing.pixel) - np.float32(corner[1])
+    x, y = rotate(u - pointing.u, v - pointing.v, pointing.roll)
+    return x / pointing.pixel - corner[0], y / pointing.pixel - corner[1]
 
 
 def _stars(image: Array, scene: Scene, pointing: Pointing, corner: tuple[float, float], optics: Psf) -> None:
     """Add the point sources in place."""
     stars = scene.sources
-    electrons = stars.flux * pointing.band.width * (pointing.band.micron / 0.6) ** (np.float32(1.4) * stars.colour)
+    electrons = stars.flux * pointing.band.width * (pointing.band.micron / 0.6) ** (1.4 * stars.colour)
     electrons = (electrons * pointing.exptime).astype(np.float32)
     if scene.veil is not None:
         # Half of the stars lie behind the dust.
         behind = np.arange(len(stars)) % 2 == 0
-        depth = scene.veil.cloud(stars.u, stars.v, pointing.pixel) * np.float32(pointing.band.extinction)
+        depth = scene.veil.cloud(stars.u, stars.v, pointing.pixel) * pointing.band.extinction
         electrons = np.where(behind, electrons * np.exp(-depth), electrons)
     x, y = _on_chip(stars.u, stars.v, pointing, corner)
     noise = np.sqrt(SKY * pointing.sky * pointing.band.width * pointing.pixel**2 * pointing.exptime + 25.0)
@@ -107,7 +107,7 @@ def _galaxies(image: Array, scene: Scene, pointing: Pointing, corner: tuple[floa
     """Add the small background galaxies in place, as exponential discs."""
     u, v, radius, ratio, angle, flux = scene.small
     x, y = _on_chip(u, v, pointing, corner)
-    size = np.hypot(radius / np.float32(pointing.pixel), 0.5)
+    size = np.hypot(radius / pointing.pixel, 0.5)
     height, width = image.shape
     reach = np.ceil(6 * size).astype(int)
     for k in np.flatnonzero((x > -reach) & (y > -reach) & (x < width + reach) & (y < height + reach)):
@@ -118,6 +118,6 @@ def _galaxies(image: Array, scene: Scene, pointing: Pointing, corner: tuple[floa
         dx = np.arange(left, right, dtype=np.float32)[None, :] - x[k]
         dy = np.arange(top, bottom, dtype=np.float32)[:, None] - y[k]
         a, b = rotate(dx, dy, float(angle[k]) - pointing.roll)
-        profile = np.exp(-np.sqrt(a * a + (b / ratio[k]) ** 2 + np.float32(0.1)) / size[k])
-        total = flux[k] * np.float32(pointing.exptime * pointing.band.stars(0.3)) / (2 * np.pi * size[k] ** 2 * ratio[k])
+        profile = np.exp(-np.sqrt(a * a + (b / ratio[k]) ** 2 + 0.1) / size[k])
+        total = flux[k] * (pointing.exptime * pointing.band.stars(0.3)) / (2 * np.pi * size[k] ** 2 * ratio[k])
         image[top:bottom, left:right] += total * profile

@@ -46,7 +46,7 @@ class Sources:
 def power_law(rng: np.random.Generator, n: int, low: float, high: float, slope: float) -> Array:
     """``n`` fluxes between ``low`` and ``high`` with ``N(> f)`` falling as ``f**-slope``."""
     top, bottom = low**-slope, high**-slope
-    return ((bottom + (top - bottom) * rng.random(n)) ** (-1.0 / slope)).astype(np.float32)
+    return np.asarray((bottom + (top - bottom) * rng.random(n)) ** (-1.0 / slope), np.float32)
 
 
 def old_population(rng: np.random.Generator, n: int, turnoff: float, faint: float) -> Array:
@@ -64,7 +64,7 @@ def old_population(rng: np.random.Generator, n: int, turnoff: float, faint: floa
     flux[giants] = power_law(rng, int(giants.sum()), 1.0, 250.0, 0.55)
     horizontal = (kind >= 0.035) & (kind < 0.041)
     flux[horizontal] = 22.0 * np.exp(rng.normal(0.0, 0.12, int(horizontal.sum()))).astype(np.float32)
-    return flux * np.float32(turnoff)
+    return flux * turnoff
 
 
 def field_stars(rng: np.random.Generator, density: float, slope: float) -> Sources:

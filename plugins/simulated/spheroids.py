@@ -54,35 +54,31 @@ class EdgeOn:
     def light(self, u: Array, v: Array, band: Band, pixel: float) -> Array:
         """Brightness at sky offsets (arcseconds) through ``band``, relative to the disc's centre in F606W."""
         x, z = rotate(u, v, self.angle)
-        run = np.sqrt((x / np.float32(self.scale)) ** 2 + np.float32(0.02))
-        clump = self.clumps.detailed(x, z * np.float32(2.0), pixel, 0.3)
-        thread = self.threads.detailed(x, z * np.float32(1.5), pixel, 0.3)
-        lift = np.abs(z) / np.float32(self.height)
-        thin = np.exp(-run - lift) * (1 + np.float32(0.35) * np.clip(clump, -2, 3))
-        thick = np.float32(0.25) * np.exp(np.float32(-0.8) * run - np.float32(0.4) * lift)
-        radius = np.sqrt(x * x + (z * np.float32(1.5)) ** 2 + np.float32(0.16))
-        spheroid = np.float32(self.bulge) * sersic(radius, self.bulge_scale, 2.0)
-        plane = z / np.float32(self.height) - np.float32(self.tilt) - np.float32(0.12) * thread
+        run = np.sqrt((x / self.scale) ** 2 + 0.02)
+        clump = self.clumps.detailed(x, z * 2.0, pixel, 0.3)
+        thread = self.threads.detailed(x, z * 1.5, pixel, 0.3)
+        lift = np.abs(z) / self.height
+        thin = np.exp(-run - lift) * (1 + 0.35 * np.clip(clump, -2, 3))
+        thick = 0.25 * np.exp(-0.8 * run - 0.4 * lift)
+        radius = np.sqrt(x * x + (z * 1.5) ** 2 + 0.16)
+        spheroid = self.bulge * sersic(radius, self.bulge_scale, 2.0)
+        plane = z / self.height - self.tilt - 0.12 * thread
         # Filaments leave the plane where the texture is high.
-        reach = np.float32(0.25) + np.float32(0.35) * np.clip(thread, 0, 2.5)
-        depth = (
-            np.float32(self.dust * band.extinction) * np.exp(np.float32(-0.6) * run) * np.exp(-(np.abs(plane / reach) ** np.float32(1.5)))
-        )
-        depth = depth * np.clip(1 + np.float32(0.5) * thread, np.float32(0.15), 3)
+        reach = 0.25 + 0.35 * np.clip(thread, 0, 2.5)
+        depth = (self.dust * band.extinction) * np.exp(-0.6 * run) * np.exp(-(np.abs(plane / reach) ** 1.5))
+        depth = depth * np.clip(1 + 0.5 * thread, 0.15, 3)
         blue = band.stars(-0.5) + 0.05 * band.line
-        knots = np.exp(-run - np.float32(2.5) * np.abs(plane)) * np.exp(np.float32(1.0) * np.clip(clump, -3, 3)) * np.float32(0.25)
-        veiled = np.float32(0.25) + np.float32(0.75) * np.exp(-depth)
-        return ((thin + thick + spheroid) * np.float32(band.stars(0.7)) * veiled + knots * np.float32(blue) * np.exp(-depth)).astype(
-            np.float32
-        )
+        knots = np.exp(-run - 2.5 * np.abs(plane)) * np.exp(1.0 * np.clip(clump, -3, 3)) * 0.25
+        veiled = 0.25 + 0.75 * np.exp(-depth)
+        return np.asarray((thin + thick + spheroid) * band.stars(0.7) * veiled + knots * blue * np.exp(-depth), np.float32)
 
     def points(self, rng: np.random.Generator, n: int, brightest: float) -> Sources:
         """Young clusters near the plane and old ones in the halo."""
 
         def density(u: Array, v: Array) -> Array:
             x, z = rotate(u, v, self.angle)
-            run, lift = np.abs(x) / np.float32(self.scale), np.abs(z) / np.float32(self.height)
-            return np.exp(-run - lift) + np.float32(0.01) * np.exp(np.float32(-0.7) * run - np.float32(0.15) * lift)
+            run, lift = np.abs(x) / self.scale, np.abs(z) / self.height
+            return np.asarray(np.exp(-run - lift) + 0.01 * np.exp(-0.7 * run - 0.15 * lift), np.float32)
 
         u, v = scatter(rng, density, n)
         return Sources.at(u, v, power_law(rng, n, brightest / 400.0, brightest, 0.9), 0.0, rng)
@@ -140,9 +136,9 @@ class Elliptical:
     def _radius(self, u: Array, v: Array) -> Array:
         """Radius along the major axis, in arcseconds."""
         x, y = rotate(u, v, self.angle)
-        power = np.float32(self.boxy)
-        far = (np.abs(x) ** power + np.abs(y / np.float32(self.axis_ratio)) ** power) ** np.float32(1 / self.boxy)
-        return np.sqrt(far * far + np.float32(self.core**2))
+        power = self.boxy
+        far = (np.abs(x) ** power + np.abs(y / self.axis_ratio) ** power) ** (1 / self.boxy)
+        return np.asarray(np.sqrt(far * far + (self.core**2)), np.float32)
 
     def light(self, u: Array, v: Array, band: Band, pixel: float) -> Array:
         """Brightness at sky offsets (arcseconds) through ``band``, relative to the effective radius in F606W."""
@@ -150,32 +146,30 @@ class Elliptical:
         stars = sersic(radius, self.scale, self.index)
         if self.disc:
             x, y = rotate(u, v, self.angle)
-            thin = np.sqrt(x * x + (y / np.float32(0.35 * self.axis_ratio)) ** 2)
-            stars = stars + np.float32(2.0 * self.disc) * np.exp(-thin / np.float32(0.5 * self.scale))
+            thin = np.sqrt(x * x + (y / (0.35 * self.axis_ratio)) ** 2)
+            stars += 2.0 * self.disc * np.exp(-thin / (0.5 * self.scale))
         if self.shells > 0.05:
-            wave = np.float32(9.0) * np.log1p(radius / np.float32(0.3 * self.scale))
-            saw = wave / np.float32(2 * np.pi) - np.floor(wave / np.float32(2 * np.pi))
-            side = np.clip(np.cos(np.arctan2(v, u) - np.float32(self.dust_angle)), 0, 1)
-            stars = stars * (1 + np.float32(self.shells) * saw * side)
+            wave = 9.0 * np.log1p(radius / (0.3 * self.scale))
+            saw = wave / (2 * np.pi) - np.floor(wave / (2 * np.pi))
+            side = np.clip(np.cos(np.arctan2(v, u) - self.dust_angle), 0, 1)
+            stars = stars * (1 + self.shells * saw * side)
         if self.dust:
-            stars = stars * np.exp(-self._dust(u, v, pixel) * np.float32(band.extinction))
-        return (stars * np.float32(band.stars(0.8))).astype(np.float32)
+            stars = stars * np.exp(-self._dust(u, v, pixel) * band.extinction)
+        return np.asarray(stars * band.stars(0.8), np.float32)
 
     def _dust(self, u: Array, v: Array, pixel: float) -> Array:
         """Optical depth of the ring or lane."""
         x, y = rotate(u, v, self.dust_angle)
-        thread = self.threads.detailed(x, y * np.float32(2.0), pixel, 0.3)
-        ring = np.sqrt(x * x + ((y + np.float32(0.06 * self.dust_radius) * thread) / np.float32(self.dust_ratio)) ** 2) / np.float32(
-            self.dust_radius
-        )
-        waves = np.clip(1 + np.float32(0.8) * thread, 0, 3)
-        return np.float32(self.dust) * np.exp(-((ring - np.float32(0.6)) ** 2) / np.float32(0.2)) * waves
+        thread = self.threads.detailed(x, y * 2.0, pixel, 0.3)
+        ring = np.sqrt(x * x + ((y + (0.06 * self.dust_radius) * thread) / self.dust_ratio) ** 2) / (self.dust_radius)
+        waves = np.clip(1 + 0.8 * thread, 0, 3)
+        return np.asarray(self.dust * np.exp(-((ring - 0.6) ** 2) / 0.2) * waves, np.float32)
 
     def points(self, rng: np.random.Generator, n: int, brightest: float) -> Sources:
         """Globular clusters, spread wider than the light, with a log-normal luminosity function."""
 
         def density(u: Array, v: Array) -> Array:
-            return (1 + self._radius(u, v) / np.float32(0.4 * self.scale)) ** np.float32(-2.3)
+            return (1 + self._radius(u, v) / (0.4 * self.scale)) ** -2.3
 
         u, v = scatter(rng, density, n)
         flux = brightest * 10 ** (-0.4 * np.clip(rng.normal(4.0, 1.3, n), 0, 9))
@@ -184,7 +178,7 @@ class Elliptical:
 
 @dataclass(frozen=True)
 class Irregular:
-    """A dwarf or Magellanic irregular: lumps of light around an off-centre body, with star-forming knots; brightness 1 is the body's centre.
+    """A dwarf or Magellanic irregular: lumps of light around an off-centre body, with knots; brightness 1 is the body's centre.
 
     Attributes:
         u, v, size, ratio, angle, bright: ``(k,)`` arrays, the lumps' positions and sizes in arcseconds, flattening, direction, brightness.
@@ -215,9 +209,13 @@ class Irregular:
         size = body * np.concatenate([[1.0], np.exp(rng.uniform(np.log(0.2), np.log(0.7), k - 1))])
         bright = np.concatenate([[1.0], np.exp(rng.uniform(np.log(0.25), np.log(1.6), k - 1))])
         direction = rng.uniform(0, np.pi) + rng.normal(0.0, 0.4, k)
-        lumps = [a.astype(np.float32) for a in (spread[0], spread[1], size, rng.uniform(0.3, 0.8, k), direction, bright)]
         return cls(
-            *lumps,
+            u=spread[0].astype(np.float32),
+            v=spread[1].astype(np.float32),
+            size=size.astype(np.float32),
+            ratio=rng.uniform(0.3, 0.8, k).astype(np.float32),
+            angle=direction.astype(np.float32),
+            bright=bright.astype(np.float32),
             roughness=rng.uniform(0.3, 0.7),
             dust=log_uniform(rng, 0.2, 1.2),
             clumps=Texture.power_law(rng, 2.5, 0.3, cutoff=5.0),
@@ -228,11 +226,11 @@ class Irregular:
     def _body(self, u: Array, v: Array) -> Array:
         """The smooth part."""
         hill = self.hills(u, v)
-        u, v = u + np.float32(5.0) * hill, v + np.float32(5.0) * np.roll(hill, 1)
+        u, v = u + 5.0 * hill, v + 5.0 * np.roll(hill, 1)
         total = np.zeros_like(u)
         for k in range(len(self.size)):
             x, y = rotate(u - self.u[k], v - self.v[k], float(self.angle[k]))
-            radius = np.sqrt(x * x + (y / self.ratio[k]) ** 2 + np.float32(1.0)) / (np.float32(0.5) * self.size[k])
+            radius = np.sqrt(x * x + (y / self.ratio[k]) ** 2 + 1.0) / (0.5 * self.size[k])
             total += self.bright[k] * np.exp(-radius)
         return total
 
@@ -241,16 +239,16 @@ class Irregular:
         body = self._body(u, v)
         clump = np.clip(self.clumps.detailed(u, v, pixel, 0.3), -3, 3.2)
         thread = self.threads.detailed(u, v, pixel, 0.3)
-        depth = np.float32(self.dust * band.extinction) * np.minimum(2.0 * body, 1) * np.clip(thread - np.float32(0.2), 0, 2)
-        stars = body * np.exp(-depth) * np.float32(band.stars(0.1))
-        knots = body * np.sqrt(body) * np.exp(np.float32(2.0 * self.roughness) * (clump - np.float32(1.0)))
-        return (stars + knots * np.float32(0.5 * band.stars(-0.6) + 0.5 * band.line * (band.width + 0.03))).astype(np.float32)
+        depth = (self.dust * band.extinction) * np.minimum(2.0 * body, 1) * np.clip(thread - 0.2, 0, 2)
+        stars = body * np.exp(-depth) * band.stars(0.1)
+        knots = body * np.sqrt(body) * np.exp((2.0 * self.roughness) * (clump - 1.0))
+        return np.asarray(stars + knots * (0.5 * band.stars(-0.6) + 0.5 * band.line * (band.width + 0.03)), np.float32)
 
     def points(self, rng: np.random.Generator, n: int, brightest: float) -> Sources:
         """Resolved giants everywhere and young clusters in the lumps."""
 
         def density(u: Array, v: Array) -> Array:
-            return self._body(u, v) * np.exp(np.float32(self.roughness) * np.clip(self.clumps(u, v), -3, 3))
+            return np.asarray(self._body(u, v) * np.exp(self.roughness * np.clip(self.clumps(u, v), -3, 3)), np.float32)
 
         u, v = scatter(rng, density, n)
         return Sources.at(u, v, power_law(rng, n, brightest / 400.0, brightest, 0.9), -0.2, rng)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,12 +39,13 @@ class Target:
     proposal: int
 
 
-def plan_targets(seed: int, counts: dict[str, int]) -> list[Target]:
+def plan_targets(seed: int, counts: dict[str, int], prefix: str) -> list[Target]:
     """All the targets of a data set.
 
     Args:
         seed: the data set's seed.
         counts: targets per class of each split, for instance ``{"train": 50, "val": 8, "test": 14}``.
+        prefix: what the names of the targets begin with.
 
     Returns:
         Targets in the order of their indices. Every split holds each class equally often, and its kinds in the same proportions.
@@ -59,7 +61,9 @@ def plan_targets(seed: int, counts: dict[str, int]) -> list[Target]:
     for index, member in enumerate(rng.permutation(len(members))):
         label, kind, split = members[member]
         ra, dec = rng.uniform(0, 360), np.rad2deg(np.arcsin(rng.uniform(-1, 1)))
-        targets.append(Target(index, f"SIM-{index + 1:04d}", label, kind, split, float(ra), float(dec), int(rng.integers(9000, 17000))))
+        targets.append(
+            Target(index, f"{prefix}-{index + 1:04d}", label, kind, split, float(ra), float(dec), int(rng.integers(9000, 17000)))
+        )
     return targets
 
 
@@ -147,7 +151,8 @@ def plan_exposure(seed: int, target: Target, index: int, regime: Regime) -> Expo
     band = camera.bands[int(rng.integers(len(camera.bands)))]
     exptime = round(log_uniform(rng, 150.0, 1500.0) * (2.0 if band.width < 0.25 else 1.0))
     a, b, c, d = rng.normal(level, 30.0, 4)
-    program = "".join(_DIGITS[target.index // base % 36] for base in (1296, 36, 1))
+    number = zlib.crc32(str(seed).encode()) + target.index
+    program = "".join(_DIGITS[number // base % 36] for base in (1296, 36, 1))
     return Exposure(
         target=target,
         index=index,
