@@ -191,3 +191,26 @@ def test_signal_saves_and_resume_finishes(sky: Path, tmp_path: Path, number: int
     config.write_text(config.read_text().replace("epochs = 2000", "epochs = 1"))  # so that the rest takes no time
     assert run("--resume") == 0
     assert Path("runs/latest/model/card.json").is_file()
+
+
+def test_terminal_shows_a_bar_and_keeps_stdout_clean(
+    sky: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("zoo.cli.output.stderr_is_terminal", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+    assert run(*SHORT, "--data", str(sky)) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "runs/tinynet-sky-001\n"
+    for words in ("epoch 1/1", "frames/s", "GiB", "eta", "BatchNorm statistics", "preparing data"):
+        assert words in captured.err
+
+
+def test_interval_lines_carry_what_the_bar_shows(sky: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("zoo.cli.output.LOG_INTERVAL_S", 0.0)
+    assert run(*SHORT, "--data", str(sky)) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step ")]
+    assert len(lines) == 4
+    for words in ("1/4", "epoch 1/1", "loss ", "accuracy ", "frames/s", "GiB", "eta 0:00:0"):
+        assert words in lines[0]
