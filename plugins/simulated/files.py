@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -167,12 +168,10 @@ def _science(exposure: Exposure, layout: Layout, pointing: Pointing, chip: int, 
     """Header of a science image, with the tangent-plane coordinates that the scene was rendered with."""
     imaging = layout.amplifiers[0].imaging
     x0, y0 = pointing.corner(chip, imaging.height)
-    # The middle of the left half: columns of light are counted from there without a jump. Pixels in FITS start at 1.
-    column, row = imaging.x + imaging.width / 2 - 0.5, imaging.y + imaging.height / 2 - 0.5
-    x, y = (column - imaging.x + x0) * pointing.pixel, (row - imaging.y + y0) * pointing.pixel
-    c, s = float(np.cos(pointing.roll)), float(np.sin(pointing.roll))
-    east, north = -(pointing.u + c * x - s * y), pointing.v + s * x + c * y
-    ra, dec = _deproject(exposure.target.ra, exposure.target.dec, east, north)
+    # The target itself is the reference, on the chip or not: so both chips share one tangent plane. Columns count from the left half.
+    c, s = math.cos(pointing.roll), math.sin(pointing.roll)
+    x, y = -(c * pointing.u + s * pointing.v), s * pointing.u - c * pointing.v
+    column, row = x / pointing.pixel - x0 + imaging.x, y / pointing.pixel - y0 + imaging.y
     step = pointing.pixel / 3600
     return [
         *_extension(exposure, "SCI", version, layout.shape),
@@ -185,8 +184,8 @@ def _science(exposure: Exposure, layout: Layout, pointing: Pointing, chip: int, 
         ("WCSAXES", 2, "number of World Coordinate System axes"),
         ("CRPIX1", column + 1, "x-coordinate of reference pixel"),
         ("CRPIX2", row + 1, "y-coordinate of reference pixel"),
-        ("CRVAL1", ra, "first axis value at reference pixel"),
-        ("CRVAL2", dec, "second axis value at reference pixel"),
+        ("CRVAL1", exposure.target.ra, "first axis value at reference pixel"),
+        ("CRVAL2", exposure.target.dec, "second axis value at reference pixel"),
         ("CTYPE1", "RA---TAN", "the coordinate type for the first axis"),
         ("CTYPE2", "DEC--TAN", "the coordinate type for the second axis"),
         ("CD1_1", -c * step, "partial of first axis coordinate w.r.t. x"),
@@ -201,11 +200,3 @@ def _science(exposure: Exposure, layout: Layout, pointing: Pointing, chip: int, 
         ("BINAXIS2", 1, "axis2 data bin size in unbinned detector pixels"),
         ("NCOMBINE", 1, "number of image sets combined"),
     ]
-
-
-def _deproject(ra: float, dec: float, east: float, north: float) -> tuple[float, float]:
-    """Right ascension and declination, in degrees, of a tangent-plane offset in arcseconds from ``ra``, ``dec``."""
-    xi, eta, d = np.deg2rad(east / 3600), np.deg2rad(north / 3600), np.deg2rad(dec)
-    below = np.cos(d) - eta * np.sin(d)
-    turn = np.arctan2(xi, below)
-    return float((ra + np.rad2deg(turn)) % 360), float(np.rad2deg(np.arctan2((np.sin(d) + eta * np.cos(d)) * np.cos(turn), below)))
