@@ -1,5 +1,5 @@
-// Separable Gaussian blur of frames, with optional normalised convolution over NaN. Plain pointers; nothing is checked here: zoo/ops/blur.py
-// does, and allocates every buffer.
+// Separable Gaussian blur of frames, with optional normalised convolution over NaN. Plain pointers; nothing is checked here:
+// zoo/ops/blur.py does that, and allocates every buffer.
 #pragma once
 
 #include <cstdint>
