@@ -3,12 +3,18 @@
 #include <pybind11/stl.h>
 
 #include <optional>
+#include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "decode.hpp"
 #include "normalize.hpp"
 #include "statistics.hpp"
+
+#ifdef ZOO_WITH_CUDA
+#include <cuda_runtime_api.h>
+#endif
 
 namespace py = pybind11;
 
@@ -97,6 +103,12 @@ void statistics_rows(const FrameSource& source, const Request& request, std::int
     }
 }
 
+#ifdef ZOO_WITH_CUDA
+void check_cuda(const char* op, int status) {
+    if (status != 0) throw std::runtime_error(std::string(op) + " on cuda failed: " + cudaGetErrorString(static_cast<cudaError_t>(status)));
+}
+#endif
+
 }  // namespace
 
 void bind_normalize(py::module_& module) {
@@ -127,4 +139,33 @@ void bind_normalize(py::module_& module) {
         },
         py::call_guard<py::gil_scoped_release>());
     module.def("statistics_cpu", &statistics_rows, py::call_guard<py::gil_scoped_release>());
+#ifdef ZOO_WITH_CUDA
+    module.def(
+        "decode_cuda",
+        [](const FrameSource& source, int dtype, Address out, Address stream) {
+            check_cuda("decode", zoo::decode_cuda(source.get(), static_cast<zoo::Dtype>(dtype), reinterpret_cast<void*>(out),
+                                                  reinterpret_cast<void*>(stream)));
+        },
+        py::call_guard<py::gil_scoped_release>());
+    module.def(
+        "normalize_cuda",
+        [](const FrameSource& source, Address limits, int stretch, const zoo::NormalizeParameters& parameters, int dtype, Address out,
+           Address stream) {
+            check_cuda("normalize", zoo::normalize_cuda(source.get(), reinterpret_cast<const double*>(limits), stretch, parameters,
+                                                        static_cast<zoo::Dtype>(dtype), reinterpret_cast<void*>(out),
+                                                        reinterpret_cast<void*>(stream)));
+        },
+        py::call_guard<py::gil_scoped_release>());
+    module.def("statistics_cuda_scratch_bytes", [](const FrameSource& source, const Request& request, std::int64_t pooled) {
+        return zoo::statistics_cuda_scratch_bytes(source.get(), pooled, request.get());
+    });
+    module.def(
+        "statistics_cuda",
+        [](const FrameSource& source, const Request& request, std::int64_t pooled, Address table, Address scratch, Address stream) {
+            check_cuda("frame_statistics",
+                       zoo::statistics_cuda(source.get(), pooled, request.get(), reinterpret_cast<double*>(table),
+                                            reinterpret_cast<void*>(scratch), reinterpret_cast<void*>(stream)));
+        },
+        py::call_guard<py::gil_scoped_release>());
+#endif
 }

@@ -11,4 +11,8 @@ ZOO_DECLARE_ISAS(void store_span(const double* values, std::int64_t n, Dtype dty
 // out: contiguous (count, out_height, out_width) of dtype; must not overlap the frames.
 void decode_cpu(const Frames& frames, Dtype dtype, void* out, int threads) noexcept;
 
+// The same on the stream of the current device; returns at once, with a cudaError_t. Frames and out are device memory, regions host memory,
+// kMaxCudaRegions of them at most.
+int decode_cuda(const Frames& frames, Dtype dtype, void* out, void* stream) noexcept;
+
 }  // namespace zoo

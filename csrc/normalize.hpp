@@ -50,4 +50,9 @@ ZOO_DECLARE_ISAS(void normalize_span(const double* values, std::int64_t n, int s
 void normalize_cpu(const Frames& frames, const double* limits, int stretch, const NormalizeParameters& parameters, Dtype dtype, void* out,
                    int threads) noexcept;
 
+// The same on the stream of the current device; returns at once, with a cudaError_t. Frames, limits and out are device memory, regions host
+// memory, kMaxCudaRegions of them at most.
+int normalize_cuda(const Frames& frames, const double* limits, int stretch, const NormalizeParameters& parameters, Dtype dtype, void* out,
+                   void* stream) noexcept;
+
 }  // namespace zoo

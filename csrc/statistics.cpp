@@ -74,13 +74,16 @@ double fill_order(Population& population, const StatisticsRequest& request, bool
 
 void fill_row(Population& population, const StatisticsRequest& request, double* row) {
     const std::int64_t count = population.count();
-    row[kCount] = static_cast<double>(count);
+    if (request.wanted & kBasic) row[kCount] = static_cast<double>(count);
     if (count == 0) return;
-    row[kMin] = population.extremes().min;
-    row[kMax] = population.extremes().max;
+    const Extremes extremes = population.extremes();
+    if (request.wanted & kBasic) {
+        row[kMin] = extremes.min;
+        row[kMax] = extremes.max;
+    }
     const bool moments_wanted = request.wanted & (kWantMoments | kWantClip);
     const bool median_wanted = request.wanted & (kWantMedian | kWantMad | kWantClip);
-    double median = row[kMin];
+    double median = extremes.min;
     if (median_wanted || request.quantile_count > 0) {
         const double found = fill_order(population, request, median_wanted, row);
         if (median_wanted) median = found;

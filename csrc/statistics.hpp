@@ -40,4 +40,12 @@ public:
 // row: kColumns figures and the quantiles, of all frames together. The same at any number of threads. Throws std::bad_alloc.
 void statistics_cpu(const Frames& frames, const StatisticsRequest& request, double* row, int threads);
 
+// Bytes of device scratch, aligned to 256, that statistics_cuda needs.
+std::int64_t statistics_cuda_scratch_bytes(const Frames& frames, std::int64_t pooled, const StatisticsRequest& request) noexcept;
+
+// A row for each `pooled` frames. Launches on the stream of the current device and returns at once, with a cudaError_t. Frames, table and
+// scratch are device memory; regions, kMaxCudaRegions of them at most, and quantiles are host memory. The same in every run.
+int statistics_cuda(const Frames& frames, std::int64_t pooled, const StatisticsRequest& request, double* table, void* scratch,
+                    void* stream) noexcept;
+
 }  // namespace zoo

@@ -65,7 +65,7 @@ def _write_normalized(image: Tensor, *arguments: Any, out: Tensor) -> None:
     check_memory(image, out)
     if out.numel() == 0:
         return
-    module = kernels_for(image)
+    module = kernels_for(image, source)
     if module is None:
         out.copy_(reference_normalize(image, source, limits, stretch, a, clip, fill))
         return
@@ -75,7 +75,12 @@ def _write_normalized(image: Tensor, *arguments: Any, out: Tensor) -> None:
     described = frame_source(module, image, source, mark_saturated=top)
     code, factor, scale, sign, lowest = _stretch_factors(stretch, a)
     parameters = module.NormalizeParameters(clip=clip, mark_saturated=top, lowest=lowest, fill=fill, a=factor, scale=scale, sign=sign)
-    module.normalize_cpu(described, limits.data_ptr(), code, parameters, DTYPE_CODES[out.dtype], target.data_ptr(), torch.get_num_threads())
+    call = (described, limits.data_ptr(), code, parameters, DTYPE_CODES[out.dtype], target.data_ptr())
+    if image.is_cuda:
+        with torch.cuda.device(image.device):
+            module.normalize_cuda(*call, torch.cuda.current_stream().cuda_stream)
+    else:
+        module.normalize_cpu(*call, torch.get_num_threads())
     if target is not out:
         out.copy_(target)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zoo.errors import InputShapeError, UsageError
 from zoo.ops.library import overlapping, register_op
-from zoo.ops.native import DTYPE_CODES, native
+from zoo.ops.native import DTYPE_CODES, cuda_usable, native
 
 Saturated = Literal["top", "keep", "invalid"]
 
@@ -28,6 +28,7 @@ _NATIVE_KINDS = {
     torch.uint8: 0, torch.int8: 1, torch.int16: 2, torch.int32: 3, torch.int64: 4, torch.float16: 5, torch.bfloat16: 6,
     torch.float32: 7, torch.float64: 8,
 }  # fmt: skip
+_MAX_CUDA_REGIONS = 32  # kMaxCudaRegions of csrc/frames.cuh
 _RAW_KINDS = {8: 0, 16: 9, 32: 10, 64: 11, -32: 12, -64: 13}
 
 SOURCE_SCHEMA = (
@@ -250,8 +251,10 @@ def check_memory(image: Tensor, out: Tensor) -> None:
         raise UsageError("out must not have elements that share memory, got an expanded tensor; call out.contiguous()")
 
 
-def kernels_for(image: Tensor) -> ModuleType | None:
-    """The compiled kernels, if they can work where ``image`` is."""
+def kernels_for(image: Tensor, source: Source) -> ModuleType | None:
+    """The compiled kernels, if they can work where ``image`` is with so many regions."""
+    if image.is_cuda:
+        return native() if cuda_usable() and len(source.geometry) <= 6 * _MAX_CUDA_REGIONS else None
     return native() if image.device.type == "cpu" else None
 
 
@@ -293,13 +296,18 @@ def _write_decoded(image: Tensor, *arguments: Any, out: Tensor) -> None:
     check_memory(image, out)
     if out.numel() == 0:
         return
-    module = kernels_for(image)
+    module = kernels_for(image, source)
     if module is None:
         out.copy_(reference_values(image, source)[0])
         return
     image = image.contiguous()
     target = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
-    module.decode_cpu(frame_source(module, image, source), DTYPE_CODES[out.dtype], target.data_ptr(), torch.get_num_threads())
+    described = frame_source(module, image, source)
+    if image.is_cuda:
+        with torch.cuda.device(image.device):
+            module.decode_cuda(described, DTYPE_CODES[out.dtype], target.data_ptr(), torch.cuda.current_stream().cuda_stream)
+    else:
+        module.decode_cpu(described, DTYPE_CODES[out.dtype], target.data_ptr(), torch.get_num_threads())
     if target is not out:
         out.copy_(target)
 

@@ -74,7 +74,7 @@ def _write_table(image: Tensor, *arguments: Any, out: Tensor) -> None:
         out.fill_(math.nan)
         out[..., 0] = out[..., 7] = 0.0  # the two counts
         return
-    module = kernels_for(image)
+    module = kernels_for(image, source)
     if module is None:
         out.copy_(reference_statistics(image, source, quantiles, wanted, clip, zscale, per_batch))
         return
@@ -82,7 +82,14 @@ def _write_table(image: Tensor, *arguments: Any, out: Tensor) -> None:
     target = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
     request = module.StatisticsRequest(quantiles=quantiles, wanted=wanted, clip=clip, zscale=zscale)
     pooled = math.prod(image.shape[:-2]) if per_batch else 1
-    module.statistics_cpu(frame_source(module, image, source), request, pooled, target.data_ptr(), torch.get_num_threads())
+    described = frame_source(module, image, source)
+    if image.is_cuda:
+        scratch = image.new_empty(module.statistics_cuda_scratch_bytes(described, request, pooled), dtype=torch.uint8)
+        with torch.cuda.device(image.device):
+            stream = torch.cuda.current_stream().cuda_stream
+            module.statistics_cuda(described, request, pooled, target.data_ptr(), scratch.data_ptr(), stream)
+    else:
+        module.statistics_cpu(described, request, pooled, target.data_ptr(), torch.get_num_threads())
     if target is not out:
         out.copy_(target)
 
@@ -180,7 +187,7 @@ def find_limits(image: Tensor, source: Source, limits: Limits, per_batch: bool) 
     if isinstance(limits, MinMax):
         wanted = BASIC
     elif isinstance(limits, Percentile):
-        wanted = BASIC
+        wanted = 0
         quantiles = [float(limits.lower) / 100.0, float(limits.upper) / 100.0]
     elif isinstance(limits, ZScale):
         wanted, zscale = ZSCALE, _zscale_arguments(limits)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zoo.ops.raw import Source, reference_values
 
-# Figures that an op call can ask for; count, minimum and maximum always come.
+# Figures that an op call can ask for; BASIC is count, minimum and maximum.
 BASIC, MOMENTS, MEDIAN, MAD, CLIP, ZSCALE = 1, 2, 4, 8, 16, 32
 
 # Figures in a row before the quantiles: count, min, max, mean, std, median, MAD; count, low, high, mean, median and std of sigma clipping;
@@ -34,11 +34,12 @@ def _row(valid: Tensor, quantiles: list[float], wanted: int, clip: list[float], 
     """The figures of one frame from its valid pixels in row order."""
     ordered = valid.sort().values
     count = ordered.numel()
-    row = [float(count), *[math.nan] * (COLUMNS - 1 + len(quantiles))]
-    row[7] = 0.0
+    row = [math.nan] * (COLUMNS + len(quantiles))
+    row[0] = row[7] = 0.0
     if count == 0:
         return row
-    row[1], row[2] = ordered[0].item(), ordered[-1].item()
+    if wanted & BASIC:
+        row[:3] = float(count), ordered[0].item(), ordered[-1].item()
     if wanted & MOMENTS:
         row[3], row[4] = _moments(ordered)
     if wanted & (MEDIAN | MAD):
