@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -29,6 +30,15 @@ def test_backend_describes_the_extension() -> None:
     assert Path(facts["extension"]).name.startswith("_native")
     assert facts["simd"] in ("plain", "avx2", "avx512")
     assert facts["cuda_compiled"] == bool(facts["cuda_archs"])
+
+
+@needs_extension
+def test_stub_names_what_the_extension_has() -> None:
+    tree = ast.parse((ROOT / "zoo" / "_native.pyi").read_text(encoding="utf-8"))
+    declared = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    present = {name for name in dir(native()) if not name.startswith("_")}
+    assert present <= declared
+    assert all("cuda" in name for name in declared - present)  # left out by ZOO_CUDA=0
 
 
 @needs_extension
