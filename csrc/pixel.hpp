@@ -19,7 +19,7 @@
 
 namespace zoo {
 
-// How pixels are stored; the big-endian ones are those of a FITS file. zoo/ops/pixels.py holds the same numbers.
+// How pixels are stored; the big-endian ones are those of a FITS file. zoo/ops/raw.py holds the same numbers.
 enum Kind : int { kU8, kI8, kI16, kI32, kI64, kF16, kBF16, kF32, kF64, kBeI16, kBeI32, kBeI64, kBeF32, kBeF64 };
 
 struct Calibration {
