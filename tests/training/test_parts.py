@@ -19,7 +19,7 @@ from zoo.training.config import TrainSettings
 from zoo.training.interrupt import Interrupt
 from zoo.training.metrics import MetricsLog
 from zoo.training.norm import has_running_statistics, measure_norm_statistics
-from zoo.training.optimizer import make_optimizer, optimizer_tensors, rate_at, restore_optimizer
+from zoo.training.optimizer import make_optimizer, optimizer_tensors, rate_at, restore_optimizer, set_rate
 from zoo.training.run import create_run, machine_facts, open_run
 
 
@@ -59,11 +59,20 @@ def test_make_optimizer_decays_kernels_and_matrices_only() -> None:
     ]
 
 
+def test_make_optimizer_slows_wide_layers_of_adamw_down() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 512, 3), nn.Flatten(), nn.Linear(512, 2))
+    for name, wide in (("adamw", 0.05), ("sgd", 0.1)):
+        optimizer = make_optimizer(model, TrainSettings(optimizer=name))
+        set_rate(optimizer, 0.1)
+        rates = {key: group["lr"] for group in optimizer.param_groups for key in group["names"]}
+        assert rates == pytest.approx({"0.weight": 0.1, "0.bias": 0.1, "2.weight": wide, "2.bias": 0.1})
+
+
 def test_make_optimizer_leaves_frozen_parameters_out() -> None:
     model = small_model()
     model[0].requires_grad_(False)
     names = [name for group in make_optimizer(model, TrainSettings()).param_groups for name in group["names"]]
-    assert names == ["4.weight", "1.weight", "1.bias", "4.bias"]
+    assert sorted(names) == ["1.bias", "1.weight", "4.bias", "4.weight"]
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from zoo.errors import SettingsError
 from zoo.settings import check_keys, dump_toml, read_toml
 
-OPTIMIZERS = {"adamw": 3e-4, "sgd": 0.02}  # name -> learning rate when none is given
+OPTIMIZERS = {"adamw": 1e-3, "sgd": 0.01}  # name -> learning rate when none is given
 SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("auto", "fp32", "bf16")
 CLASS_WEIGHTS = ("none", "balanced")
@@ -76,7 +76,7 @@ class TrainSettings:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
     """
 
-    epochs: int = 12
+    epochs: int = 6
     batch_size: int = 16
     accumulate: int = 1
     optimizer: str = "adamw"
