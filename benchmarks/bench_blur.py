@@ -97,7 +97,8 @@ def measure(frame: torch.Tensor, sigma: float, nan: bool, repeats: int) -> Itera
     for name, call in candidates(frame, sigma, nan):
         first = np.asarray(call())[inner]
         error = None if truth is None else float(np.abs(first - truth).max() / truth.max())
-        pairs = [(seconds(call), seconds(lambda: buffer.copy_(frame))) for _ in range(min(3, repeats) if name.startswith("astropy") else repeats)]
+        runs = min(3, repeats) if name.startswith("astropy") else repeats
+        pairs = [(seconds(call), seconds(lambda: buffer.copy_(frame))) for _ in range(runs)]
         times, copies = ([pair[i] for pair in pairs] for i in (0, 1))
         lower, upper = np.percentile(times, [25, 75])
         median, copy = statistics.median(times), statistics.median(copies)
