@@ -94,13 +94,17 @@ class HRCelestialNet(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw new weights: He et al. 2015 for layers that a ReLU follows; small ones for the last, so that first logits are near 0."""
+        """Draw new weights.
+
+        Convolutions as He et al. 2015. The wide linear layers start smaller, as `torch.nn.Linear` does, and the last one smaller still: the
+        first logits are near 0, and the gradient of the head is a quarter of what He's weights give it.
+        """
         for module in self.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
+            if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.BatchNorm2d):
+            elif isinstance(module, (nn.BatchNorm2d, nn.Linear)):
                 module.reset_parameters()
         nn.init.normal_(self.head.get_parameter("fc3.weight"), std=0.01)
 
