@@ -1,6 +1,7 @@
 #include "lattice.hpp"
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
 
 #include "parallel.hpp"
@@ -16,27 +17,18 @@ using Entry = std::pair<double, std::int64_t>;
 
 bool has_few_codes(int kind) { return item_size(kind) == 1 || kind == kI16 || kind == kBeI16; }
 
-// Counts n stored pixels by their bytes as they lie in memory. Two tables: a run of equal pixels would wait for its own last count.
-void count_codes(const unsigned char* data, std::int64_t n, int size, std::uint32_t* even, std::uint32_t* odd) {
+// Counts n stored pixels by their bits as a native number: neighbouring codes then share cache lines, which the codes of a big-endian file
+// would not. Two tables: a run of equal pixels would wait for its own last count.
+template <int K>
+void count_codes(const unsigned char* data, std::int64_t n, std::uint32_t* even, std::uint32_t* odd) {
+    constexpr std::int64_t size = item_size(K);
+    using Code = std::conditional_t<size == 1, std::uint8_t, std::uint16_t>;
     std::int64_t i = 0;
-    if (size == 1) {
-        for (; i + 1 < n; i += 2) {
-            ++even[data[i]];
-            ++odd[data[i + 1]];
-        }
-        if (i < n) ++even[data[i]];
-        return;
-    }
-    const auto code = [data](std::int64_t pixel) {
-        std::uint16_t bits;
-        memcpy(&bits, data + 2 * pixel, 2);
-        return bits;
-    };
     for (; i + 1 < n; i += 2) {
-        ++even[code(i)];
-        ++odd[code(i + 1)];
+        ++even[static_cast<Code>(load<K>(data + i * size))];
+        ++odd[static_cast<Code>(load<K>(data + (i + 1) * size))];
     }
-    if (i < n) ++even[code(i)];
+    if (i < n) ++even[static_cast<Code>(load<K>(data + i * size))];
 }
 
 // Counts by region and code.
@@ -52,7 +44,9 @@ std::vector<std::int64_t> count_by_region(const Frames& frames, int threads) {
             for_each_piece(frames, unit_at(frames, begin + index),
                            [&](std::int64_t region, const unsigned char* data, std::int64_t n, std::int64_t) {
                                std::uint32_t* table = mine + static_cast<std::size_t>(region) * 2 * codes;
-                               count_codes(data, n, size, table, table + codes);
+                               if (size == 1) return count_codes<kU8>(data, n, table, table + codes);
+                               if (frames.kind == kBeI16) return count_codes<kBeI16>(data, n, table, table + codes);
+                               count_codes<kI16>(data, n, table, table + codes);
                            });
         });
         for (std::size_t i = 0; i < counts.size(); ++i) totals[i / codes % tables / 2 * codes + i % codes] += counts[i];
@@ -74,7 +68,7 @@ void append_region(const Frames& frames, std::int64_t region, const std::int64_t
     for (std::int32_t i = 0; i < codes; ++i) {
         const std::int32_t code = c.bscale > 0.0 ? first + i : first + codes - 1 - i;
         const std::uint32_t bits = static_cast<std::uint32_t>(code) & static_cast<std::uint32_t>(codes - 1);
-        const std::int64_t count = counts[frames.kind == kBeI16 ? swap_bytes(static_cast<std::uint16_t>(bits)) : bits];
+        const std::int64_t count = counts[bits];
         if (count == 0) continue;
         const double value = value_of_code(frames.kind, code, c);
         if (value == value) entries.emplace_back(value, count);

@@ -14,7 +14,7 @@ public:
     Lattice(const Frames& frames, int threads);
 
     std::int64_t count() const override { return upto_.empty() ? 0 : upto_.back(); }
-    Extremes extremes() const override { return {values_.front(), values_.back()}; }
+    Extremes extremes() override { return {values_.front(), values_.back()}; }
     void select(const std::int64_t* ranks, std::int64_t n, double* values) override;
     void select_distances(double center, const std::int64_t* ranks, std::int64_t n, double* values) override;
     Moments moments(double low, double high, double shift) override;

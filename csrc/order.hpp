@@ -8,7 +8,7 @@ namespace zoo {
 // A number that orders finite doubles as their values do (-0 before +0).
 ZOO_FN std::uint64_t key_of(double value) {
     const std::uint64_t bits = bit_cast<std::uint64_t>(value);
-    return bits >> 63 ? ~bits : bits | 0x8000000000000000u;
+    return bits ^ (static_cast<std::uint64_t>(static_cast<std::int64_t>(bits) >> 63) | 0x8000000000000000u);
 }
 
 ZOO_FN double value_of(std::uint64_t key) { return bit_cast<double>(key >> 63 ? key & 0x7fffffffffffffffu : ~key); }

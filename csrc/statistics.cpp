@@ -72,18 +72,22 @@ double fill_order(Population& population, const StatisticsRequest& request, bool
     return median_wanted ? middle(values[values.size() - 2], values.back(), count) : 0.0;
 }
 
+void fill_moments(Population& population, const StatisticsRequest& request, double median, double* row) {
+    const Settled settled = settle(population, -HUGE_VAL, HUGE_VAL, median);
+    if (request.wanted & kWantMoments) {
+        row[kMean] = mean_of(settled.moments, settled.shift);
+        row[kStd] = deviation_of(settled.moments);
+    }
+    if (request.wanted & kWantClip) fill_clip(population, request, median, settled, row);
+}
+
 void fill_row(Population& population, const StatisticsRequest& request, double* row) {
     const std::int64_t count = population.count();
     if (request.wanted & kBasic) row[kCount] = static_cast<double>(count);
     if (count == 0) return;
-    const Extremes extremes = population.extremes();
-    if (request.wanted & kBasic) {
-        row[kMin] = extremes.min;
-        row[kMax] = extremes.max;
-    }
     const bool moments_wanted = request.wanted & (kWantMoments | kWantClip);
     const bool median_wanted = request.wanted & (kWantMedian | kWantMad | kWantClip);
-    double median = extremes.min;
+    double median = 0.0;
     if (median_wanted || request.quantile_count > 0) {
         const double found = fill_order(population, request, median_wanted, row);
         if (median_wanted) median = found;
@@ -95,13 +99,38 @@ void fill_row(Population& population, const StatisticsRequest& request, double* 
         population.select_distances(median, ranks, 2, values);
         row[kMad] = middle(values[0], values[1], count);
     }
-    if (!moments_wanted) return;
-    const Settled settled = settle(population, -HUGE_VAL, HUGE_VAL, median);
-    if (request.wanted & kWantMoments) {
-        row[kMean] = mean_of(settled.moments, settled.shift);
-        row[kStd] = deviation_of(settled.moments);
+    if (moments_wanted) fill_moments(population, request, median, row);
+    if (!(request.wanted & kBasic)) return;
+    const Extremes extremes = population.extremes();
+    row[kMin] = extremes.min;
+    row[kMax] = extremes.max;
+}
+
+// Whether every pixel is known to be valid: integers whose extremes stay finite.
+bool all_valid(const Frames& frames) {
+    const Calibration& c = frames.calibration;
+    const bool integer = frames.kind <= kI64 || (frames.kind >= kBeI16 && frames.kind <= kBeI64);
+    if (!integer || c.has_blank || c.drop_saturated) return false;
+    const double largest = fabs(c.bscale) * 0x1p64 + fabs(c.bzero);
+    return std::all_of(frames.regions, frames.regions + frames.region_count,
+                       [&](const Region& region) { return (largest + fabs(region.bias)) * region.gain < 1e300; });
+}
+
+void fit_zscale(std::vector<double>& samples, const ZScaleParameters& parameters, double* row) {
+    std::sort(samples.begin(), samples.end());
+    std::vector<unsigned char> bad(samples.size()), grown(samples.size());
+    zscale_limits(samples.data(), static_cast<std::int64_t>(samples.size()), parameters, bad.data(), grown.data(), row + kZLow);
+}
+
+// Samples every stride-th pixel.
+void fill_zscale_of_all(const Frames& frames, const ZScaleParameters& parameters, double* row) {
+    const std::int64_t stride = zscale_stride(frames.pixels(), parameters.samples);
+    std::vector<double> samples(static_cast<std::size_t>(zscale_sample_size(frames.pixels(), parameters.samples)));
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+        const std::int64_t place = static_cast<std::int64_t>(i) * stride, line = place / frames.out_width;
+        read_unit(frames, {line / frames.out_height, line % frames.out_height, place % frames.out_width, 1}, &samples[i]);
     }
-    if (request.wanted & kWantClip) fill_clip(population, request, median, settled, row);
+    fit_zscale(samples, parameters, row);
 }
 
 // Samples every stride-th valid pixel in row order.
@@ -131,9 +160,7 @@ void fill_zscale(const Frames& frames, const ZScaleParameters& parameters, doubl
             if (place++ == next * stride) samples[static_cast<std::size_t>(next++)] = values[i];
         }
     });
-    std::sort(samples.begin(), samples.end());
-    std::vector<unsigned char> bad(samples.size()), grown(samples.size());
-    zscale_limits(samples.data(), n, parameters, bad.data(), grown.data(), row + kZLow);
+    fit_zscale(samples, parameters, row);
 }
 
 }  // namespace
@@ -142,7 +169,13 @@ void statistics_cpu(const Frames& frames, const StatisticsRequest& request, doub
     std::fill(row, row + kColumns + request.quantile_count, static_cast<double>(NAN));
     row[kCount] = row[kClipCount] = 0.0;
     threads = usable_threads(threads);
-    if (request.wanted & kWantZScale) fill_zscale(frames, request.zscale, row, threads);
+    if (request.wanted & kWantZScale) {
+        if (all_valid(frames)) {
+            fill_zscale_of_all(frames, request.zscale, row);
+        } else {
+            fill_zscale(frames, request.zscale, row, threads);
+        }
+    }
     if (request.wanted == kWantZScale && request.quantile_count == 0) return;
     if (Lattice::suits(frames)) {
         Lattice population(frames, threads);

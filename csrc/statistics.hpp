@@ -24,12 +24,16 @@ struct Extremes {
 ZOO_DECLARE_ISAS(void moments_span(const double* values, std::int64_t n, double low, double high, double shift, Moments* moments,
                                    Extremes* extremes) noexcept)
 
+// n values -> keys that order them, all ones for NaN; of their distances from center if asked; of floats in the upper half if narrow.
+ZOO_DECLARE_ISAS(void keys_span(const double* values, std::int64_t n, bool narrow, bool distances, double center,
+                                std::uint64_t* keys) noexcept)
+
 // The valid pixels of some frames, as one multiset.
 class Population {
 public:
     virtual ~Population() = default;
     virtual std::int64_t count() const = 0;
-    virtual Extremes extremes() const = 0;
+    virtual Extremes extremes() = 0;
     // Values of the given ranks, 0 being the smallest, each < count().
     virtual void select(const std::int64_t* ranks, std::int64_t n, double* values) = 0;
     // The same for the distances of the pixels from center.

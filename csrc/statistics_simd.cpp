@@ -50,5 +50,22 @@ void moments_span(const double* values, std::int64_t n, double low, double high,
     }
 }
 
+void keys_span(const double* values, std::int64_t n, bool narrow, bool distances, double center, std::uint64_t* keys) noexcept {
+    if (narrow) {
+        for (std::int64_t i = 0; i < n; ++i) {
+            const std::uint32_t bits = bit_cast<std::uint32_t>(static_cast<float>(values[i]));
+            const std::uint32_t flip = static_cast<std::uint32_t>(static_cast<std::int32_t>(bits) >> 31) | 0x80000000u;
+            const std::uint64_t key = static_cast<std::uint64_t>(bits ^ flip) << 32;
+            keys[i] = values[i] == values[i] ? key : ~std::uint64_t{0};
+        }
+        return;
+    }
+    for (std::int64_t i = 0; i < n; ++i) {
+        const double distance = fabs(values[i] - center);
+        const std::uint64_t key = key_of(distances ? distance : values[i]);
+        keys[i] = values[i] == values[i] ? key : ~std::uint64_t{0};
+    }
+}
+
 }  // namespace ZOO_ISA
 }  // namespace zoo

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <numeric>
 
 #include "parallel.hpp"
 
@@ -35,23 +36,13 @@ struct Streamed::Keys {
     double center;
     int levels;  // 2: keys of floats, with zeros below
 
-    // The keys of the valid pixels of one unit; returns how many.
+    // The keys of one unit; returns how many. Invalid pixels get the highest key, which no value has.
     std::int64_t read(const Frames& frames, std::int64_t index, std::uint64_t* keys) const {
         double values[kUnit];
         const Unit unit = unit_at(frames, index);
         read_unit(frames, unit, values);
-        std::int64_t n = 0;
-        for (std::int64_t i = 0; i < unit.n; ++i) {
-            keys[n] = key(distances ? fabs(values[i] - center) : values[i]);
-            n += values[i] == values[i];
-        }
-        return n;
-    }
-
-    std::uint64_t key(double value) const {
-        if (levels != 2) return key_of(value);
-        const std::uint32_t bits = bits_of(static_cast<float>(value));
-        return static_cast<std::uint64_t>(bits >> 31 ? ~bits : bits | 0x80000000u) << 32;
+        ZOO_DISPATCH(keys_span, values, unit.n, levels == 2, distances, center, keys);
+        return unit.n;
     }
 
     double value(std::uint64_t key) const {
@@ -69,17 +60,27 @@ struct Streamed::Target {
 };
 
 Streamed::Streamed(const Frames& frames, int threads) : frames_(frames), threads_(threads), levels_(holds_floats(frames) ? 2 : 4) {
-    const Moments all = moments(-HUGE_VAL, HUGE_VAL, 0.0);
-    count_ = all.count;
+    top_ = count_top(Keys{false, 0.0, levels_});
+    count_ = std::accumulate(top_.begin(), top_.end() - 1, std::int64_t{0});  // the last digit is that of invalid pixels
+}
+
+Extremes Streamed::extremes() {
+    if (!(extremes_.min <= extremes_.max)) moments(-HUGE_VAL, HUGE_VAL, 0.0);
+    return extremes_;
 }
 
 std::vector<std::int64_t> Streamed::count_top(const Keys& keys) {
-    std::vector<std::int64_t> counts(static_cast<std::size_t>(threads_) * kDigits);
+    // two tables per thread: neighbouring pixels mostly share their first digit, and would wait for each other's count
+    std::vector<std::int64_t> counts(static_cast<std::size_t>(threads_) * 2 * kDigits);
     parallel_for(threads_, unit_count(frames_), [&](std::int64_t index, int thread) {
         std::uint64_t found[kUnit];
         const std::int64_t n = keys.read(frames_, index, found);
-        std::int64_t* mine = counts.data() + static_cast<std::size_t>(thread) * kDigits;
-        for (std::int64_t i = 0; i < n; ++i) ++mine[found[i] >> 48];
+        std::int64_t* mine = counts.data() + static_cast<std::size_t>(thread) * 2 * kDigits;
+        for (std::int64_t i = 0; i + 1 < n; i += 2) {
+            ++mine[found[i] >> 48];
+            ++mine[kDigits + (found[i + 1] >> 48)];
+        }
+        if (n % 2 != 0) ++mine[found[n - 1] >> 48];
     });
     for (std::size_t i = kDigits; i < counts.size(); ++i) counts[i % kDigits] += counts[i];
     counts.resize(kDigits);
@@ -87,9 +88,7 @@ std::vector<std::int64_t> Streamed::count_top(const Keys& keys) {
 }
 
 void Streamed::select(const std::int64_t* ranks, std::int64_t n, double* values) {
-    const Keys keys{false, 0.0, levels_};
-    if (top_.empty()) top_ = count_top(keys);
-    select_keys(keys, top_, ranks, n, values);
+    select_keys(Keys{false, 0.0, levels_}, top_, ranks, n, values);
 }
 
 void Streamed::select_distances(double center, const std::int64_t* ranks, std::int64_t n, double* values) {
@@ -136,7 +135,9 @@ void Streamed::refine(const Keys& keys, int level, std::vector<Target>& targets)
         std::int64_t* mine = counts.data() + static_cast<std::size_t>(thread) * tables * kDigits;
         for (std::int64_t i = 0; i < n; ++i) {
             const std::uint64_t prefix = found[i] >> shift, digit = found[i] >> (shift - 16) & 0xffffu;
-            for (std::size_t table = 0; table < tables; ++table) mine[table * kDigits + digit] += prefixes[table] == prefix;
+            for (std::size_t table = 0; table < tables; ++table) {
+                if (prefixes[table] == prefix) ++mine[table * kDigits + digit];
+            }
         }
     });
     for (std::size_t i = tables * kDigits; i < counts.size(); ++i) counts[i % (tables * kDigits)] += counts[i];

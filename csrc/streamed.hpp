@@ -12,7 +12,7 @@ public:
     Streamed(const Frames& frames, int threads);
 
     std::int64_t count() const override { return count_; }
-    Extremes extremes() const override { return extremes_; }
+    Extremes extremes() override;
     void select(const std::int64_t* ranks, std::int64_t n, double* values) override;
     void select_distances(double center, const std::int64_t* ranks, std::int64_t n, double* values) override;
     Moments moments(double low, double high, double shift) override;
@@ -29,7 +29,7 @@ private:
     int threads_;
     int levels_;  // 16-bit digits of a key that differ between values: 2 where all values are floats, else 4
     std::int64_t count_ = 0;
-    Extremes extremes_{HUGE_VAL, -HUGE_VAL};
+    Extremes extremes_{HUGE_VAL, -HUGE_VAL};  // known after the first moments
     std::vector<std::int64_t> top_;  // pixels by the first digit of their key
 };
 
