@@ -25,8 +25,8 @@ from zoo.training.config import CLASS_WEIGHTS, KEEP, OPTIMIZERS, PRECISIONS, SCH
     "--pipeline", "pipeline_file", type=click.Path(path_type=Path), help="TOML file with [[pipeline]], such as a run's config.toml."
 )
 @click.option("--epochs", type=int, help="Passes over the training frames.")
-@click.option("--batch-size", type=int, help="Frames per forward pass.")
-@click.option("--accumulate", type=int, help="Forward passes per optimizer step.")
+@click.option("--batch-size", type=int, help="Frames per forward pass. [default: 2 Mpixel's worth, 1 to 16]")
+@click.option("--accumulate", type=int, help="Forward passes per optimizer step. [default: to 16 frames]")
 @click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)))
 @click.option("--lr", type=float, help="Peak learning rate. [default: by optimizer]")
 @click.option("--weight-decay", type=float, help="Decoupled decay of kernels and matrices.")

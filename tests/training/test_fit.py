@@ -273,3 +273,22 @@ def test_train_records_what_the_bits_depend_on(configure: Configure) -> None:
     assert environment["seed"] == 0
     assert TrainConfig.read(run.path / "config.toml").pipeline[-1]["step"] == "flip"
     assert (run.path / "manifest.csv").read_text().startswith("path,hdu,label,target")
+
+
+@pytest.mark.parametrize(
+    ("shape", "train_keys", "expected"),
+    [
+        ((1, 256, 512), {}, (16, 1)),
+        ((1, 24, 48), {}, (16, 1)),
+        ((1, 512, 1024), {}, (4, 4)),
+        ((1, 2048, 4096), {}, (1, 16)),
+        ((1, 2048, 4096), {"batch_size": 3}, (3, 1)),
+        ((1, 2048, 4096), {"accumulate": 2}, (1, 2)),
+    ],
+)
+def test_train_chooses_batches_by_the_size_of_a_frame(
+    shape: tuple[int, int, int], train_keys: dict[str, int], expected: tuple[int, int]
+) -> None:
+    from zoo.training.plan import _choose_batch
+
+    assert _choose_batch(TrainConfig.from_mapping({"train": train_keys}), shape) == expected

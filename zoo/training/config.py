@@ -58,8 +58,9 @@ class TrainSettings:
 
     Attributes:
         epochs: passes over the training frames.
-        batch_size: frames per forward pass; fewer training frames than that make one smaller batch.
-        accumulate: forward passes per optimizer step.
+        batch_size: frames per forward pass; ``None`` takes 2 million pixels' worth, at least 1 and at most 16. Fewer training frames than
+            that make one smaller batch.
+        accumulate: forward passes per optimizer step; ``None`` brings a chosen ``batch_size`` to 16 frames, and is 1 beside a given one.
         optimizer: ``adamw`` or ``sgd`` (Nesterov).
         lr: peak learning rate; ``None`` takes the optimizer's own default.
         weight_decay: decoupled decay of weights, not of biases and normalisation.
@@ -77,8 +78,8 @@ class TrainSettings:
     """
 
     epochs: int = 6
-    batch_size: int = 16
-    accumulate: int = 1
+    batch_size: int | None = None
+    accumulate: int | None = None
     optimizer: str = "adamw"
     lr: float | None = None
     weight_decay: float = 0.05
@@ -105,7 +106,7 @@ class TrainSettings:
             if getattr(self, name) not in choices:
                 raise SettingsError(f"train.{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         for name in ("epochs", "batch_size", "accumulate"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise SettingsError(f"train.{name} must be >= 1, got {getattr(self, name)}")
         for name in ("weight_decay", "clip_norm", "workers", "seed"):
             if not getattr(self, name) >= 0:

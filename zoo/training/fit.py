@@ -134,8 +134,8 @@ def fit(plan: Plan, run: Run, progress: Progress, *, resumed: bool) -> Run:
             step = _Sums(started_s=time.monotonic())
             for batch in loader:
                 images, labels = batch.images.to(plan.device), batch.labels.to(plan.device)
-                first = position.batch - position.batch % settings.accumulate
-                group = min(settings.accumulate, plan.batches_per_epoch - first)  # the last group of an epoch may be shorter
+                first = position.batch - position.batch % plan.accumulate
+                group = min(plan.accumulate, plan.batches_per_epoch - first)  # the last group of an epoch may be shorter
                 logits = forward(images)
                 loss = criterion(logits, labels)
                 (loss / group).backward()  # type: ignore[no-untyped-call]

@@ -23,6 +23,9 @@ from zoo.training.config import TrainConfig
 from zoo.training.device import find_device, find_precision
 from zoo.training.progress import Progress
 
+BATCH_PIXELS = 2**21
+STEP_FRAMES = 16
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -35,7 +38,7 @@ class Plan:
         entry, options: the architecture and all its options.
         input_shape: ``(1, H, W)`` of a preprocessed frame, which the model is built for.
         device, precision: ``fp32`` or ``bf16`` autocast.
-        batch_size: frames per forward pass, at most the number of training frames.
+        batch_size: frames per forward pass, at most the number of training frames. accumulate: passes per optimizer step.
         parameters: of the model.
         notes: decisions that a user should be told, one line each.
     """
@@ -51,6 +54,7 @@ class Plan:
     device: torch.device
     precision: str
     batch_size: int
+    accumulate: int
     parameters: int
     notes: tuple[str, ...] = field(default=())
 
@@ -67,7 +71,7 @@ class Plan:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps per epoch; the last one may average over fewer batches."""
-        return -(-self.batches_per_epoch // self.config.train.accumulate)
+        return -(-self.batches_per_epoch // self.accumulate)
 
     @property
     def steps(self) -> int:
@@ -115,7 +119,7 @@ class Plan:
                 lines.append((split, describe_rows(rows, self.dataset.labels)))
         lines += [("note", text) for text in (*self.dataset.manifest.notes, *self.dataset.notes)]
         height, width = self.input_shape[1:]
-        batch = f"{self.batch_size} x {train.accumulate}" if train.accumulate > 1 else f"{self.batch_size}"
+        batch = f"{self.batch_size} x {self.accumulate}" if self.accumulate > 1 else f"{self.batch_size}"
         schedule = f"{train.epochs} epochs of {self.steps_per_epoch} steps, batch {batch}, {train.optimizer} lr {train.lr:g}"
         lines += [
             ("frames", f"{height}x{width} after {self.pipeline}"),
@@ -167,9 +171,10 @@ def make_plan(config: TrainConfig, *, progress: Progress | None = None) -> Plan:
         notes.append(
             f"{entry.name} in its published layout does not take {height}x{width}, so {words} is set: a variant, not the published network"
         )
-    batch_size = min(config.train.batch_size, len(train))
-    if batch_size < config.train.batch_size:
-        notes.append(f"batch size {batch_size} instead of {config.train.batch_size}: there are no more training frames")
+    wanted, accumulate = _choose_batch(config, input_shape)
+    batch_size = min(wanted, len(train))
+    if batch_size < wanted:
+        notes.append(f"batch size {batch_size} instead of {wanted}: there are no more training frames")
     if not val:
         notes.append("there are no validation frames; the last weights become the model")
     shell = build_shell(entry, options, num_classes=len(dataset.labels), in_channels=input_shape[0], input_shape=input_shape)
@@ -179,6 +184,7 @@ def make_plan(config: TrainConfig, *, progress: Progress | None = None) -> Plan:
             model=replace(config.model, options=options),
             data=replace(config.data, source=_lasting_source(config.data.source), root=config.data.root and config.data.root.resolve()),
             pipeline=tuple(pipeline.to_list()),
+            train=replace(config.train, batch_size=wanted, accumulate=accumulate),
         ),
         dataset=dataset,
         train=train,
@@ -190,6 +196,7 @@ def make_plan(config: TrainConfig, *, progress: Progress | None = None) -> Plan:
         device=device,
         precision=find_precision(config.train.precision, device),
         batch_size=batch_size,
+        accumulate=accumulate,
         parameters=count_parameters(shell),
         notes=tuple(notes),
     )
@@ -226,6 +233,13 @@ def _check_rows(dataset: DataSet, train: Sequence[Row], config: TrainConfig) -> 
             f"{dataset.name}: got training frames of products {', '.join(f'{name} ({counts[name]})' for name in products)}, expected one; "
             "choose one product, or pass --allow-product to train on the mixture"
         )
+
+
+def _choose_batch(config: TrainConfig, input_shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Return batch size and accumulation; chosen ones make 16 frames a step, and keep hrcn's activations below 3 GiB at any frame size."""
+    given = config.train.batch_size
+    batch_size = given or max(1, min(STEP_FRAMES, BATCH_PIXELS // (input_shape[1] * input_shape[2])))
+    return batch_size, config.train.accumulate or (1 if given else -(-STEP_FRAMES // batch_size))
 
 
 def _fit_options(
