@@ -17,6 +17,8 @@ from zoo.errors import UsageError
 
 def _positive(name: str, a: float) -> None:
     """Refuse a parameter that is not a positive number, or whose reciprocal is no float32."""
+    if not math.isfinite(a) or a <= 0.0:
+        raise UsageError(f"the parameter a of {name} must be finite and > 0, got {a}")
     if not 1e-30 <= a <= 1e30:
         raise UsageError(f"the parameter a of {name} must lie between 1e-30 and 1e30, got {a}")
 
