@@ -50,16 +50,18 @@ class TrainingProgress(Progress):
         """Print a line above the bar."""
         self._say(f"note      {text}")
 
-    def plan(self, plan: Plan, run: Path, baselines: Mapping[str, Mapping[str, float]]) -> None:
+    def plan(self, plan: Plan, run: Path) -> None:
         """Print what will be trained on what."""
         self._files.close()
         self._epochs = plan.config.train.epochs
         for subject, text in plan.describe():
             self._say(f"{subject:<9} {text}")
-        if baselines:
-            scores = ", ".join(f"{name} {score['accuracy']:.1%}" for name, score in baselines.items())
-            self._say(f"baselines {scores} (accuracy on the validation frames, without a network)")
         self._say(f"run       {run}")
+
+    def baselines(self, scores: Mapping[str, Mapping[str, float]]) -> None:
+        """Print what a network has to beat."""
+        accuracies = ", ".join(f"{name} {score['accuracy']:.1%}" for name, score in scores.items())
+        self._say(f"baselines {accuracies} (accuracy on the validation frames, without a network)")
 
     def begin(self, steps_done: int, steps: int) -> None:
         """Start the clock, and the bar on a terminal."""

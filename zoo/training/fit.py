@@ -207,7 +207,8 @@ def _begin(plan: Plan, progress: Progress) -> Run:
     facts = machine_facts(plan.device, plan.precision)
     write_environment(run.path, plan.config, {**facts, "data": plan.data_fingerprint()})
     plan.dataset.manifest.write_csv(run.path / MANIFEST_NAME)
-    progress.plan(plan, run.path, _fit_baselines(plan, run, progress))
+    progress.plan(plan, run.path)
+    _fit_baselines(plan, run, progress)
     return run
 
 
@@ -219,24 +220,26 @@ def _reopen(path: Path, plan: Plan, progress: Progress) -> Run:
     recorded = storage.read_json(path / ENVIRONMENT_NAME)["machine"]["data"]
     if recorded != plan.data_fingerprint():
         raise DataError(f"{path}: the frames, classes or splits of {plan.config.data.source} changed since the run began; start a new run")
-    progress.plan(plan, path, _fit_baselines(plan, run, progress))
+    progress.plan(plan, path)
+    _fit_baselines(plan, run, progress)
     return run
 
 
-def _fit_baselines(plan: Plan, run: Run, progress: Progress) -> Mapping[str, Mapping[str, float]]:
-    """Fit the baselines once per run, and return their scores on the validation frames."""
+def _fit_baselines(plan: Plan, run: Run, progress: Progress) -> None:
+    """Fit the baselines, once per run, and tell their scores on the validation frames."""
+    if not plan.config.data.baselines:
+        return
     stored = run.path / BASELINES_NAME
     if stored.is_file():
-        scores: Mapping[str, Mapping[str, float]] = storage.read_json(stored).get("val", {})
-        return scores
-    if not plan.config.data.baselines:
-        return {}
-    workers = plan.config.train.workers
-    with progress.stage("baselines", len(plan.train) + len(plan.val)) as advance:
-        baselines = fit_baselines(plan.dataset, plan.train, workers=workers, progress=advance)
-        scores = baselines.score(plan.dataset, plan.val, workers=workers, progress=advance) if plan.val else {}
-    storage.write_json(stored, {**baselines.to_dict(), "val": scores})
-    return scores
+        scores: Mapping[str, Mapping[str, float]] = storage.read_json(stored)["val"]
+    else:
+        workers = plan.config.train.workers
+        with progress.stage("baselines", len(plan.train) + len(plan.val)) as advance:
+            baselines = fit_baselines(plan.dataset, plan.train, workers=workers, progress=advance)
+            scores = baselines.score(plan.dataset, plan.val, workers=workers, progress=advance) if plan.val else {}
+        storage.write_json(stored, {**baselines.to_dict(), "val": scores})
+    if scores:
+        progress.baselines(scores)
 
 
 def _forward(model: nn.Module, plan: Plan, images: Tensor) -> Tensor:

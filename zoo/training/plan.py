@@ -112,7 +112,8 @@ class Plan:
     def describe(self) -> list[tuple[str, str]]:
         """Return what a user should know before the first step, as ``(subject, text)`` lines."""
         train = self.config.train
-        lines = [("data", f"{self.dataset.name} ({self.config.data.source}), classes {', '.join(self.dataset.labels)}")]
+        name, source = self.dataset.name, self.config.data.source
+        lines = [("data", f"{name if name == source else f'{name} ({source})'}, classes {', '.join(self.dataset.labels)}")]
         for split in ("train", "val", "test"):
             rows = self.dataset.select(split)
             if rows:

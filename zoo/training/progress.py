@@ -20,8 +20,11 @@ class Progress:
     def files(self, ready: int, total: int) -> None:
         """Files of the data set were read, or made where it is a registered one that was not there yet."""
 
-    def plan(self, plan: Plan, run: Path, baselines: Mapping[str, Mapping[str, float]]) -> None:
-        """The run is settled and its directory is there. ``baselines``: scores on the validation frames, empty where none were fitted."""
+    def plan(self, plan: Plan, run: Path) -> None:
+        """The run is settled and its directory is there."""
+
+    def baselines(self, scores: Mapping[str, Mapping[str, float]]) -> None:
+        """The baselines are fitted: accuracies on the validation frames."""
 
     def begin(self, steps_done: int, steps: int) -> None:
         """The first step follows; a resumed run has done some already."""
