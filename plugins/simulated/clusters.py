@@ -35,14 +35,14 @@ class Globular:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Globular:
         """A random globular cluster, near (thousands of bright stars) or far (a glow with grains)."""
-        core = log_uniform(rng, 2.5, 40.0)
+        core = log_uniform(rng, 4.0, 40.0)
         return cls(
             core=core,
             tidal=core * log_uniform(rng, 6.0, 30.0) + 30.0,
             angle=rng.uniform(0, np.pi),
             axis_ratio=rng.uniform(0.8, 1.0),
             stars=int(log_uniform(rng, 1500, 40_000)),
-            unresolved=rng.uniform(0.25, 0.75),
+            unresolved=rng.uniform(0.2, 0.75),
             faint=0.02,
         )
 
@@ -96,7 +96,7 @@ class Open:
         k = int(rng.integers(1, 5))
         centre = rng.normal(0.0, 28.0, (2, k))
         centre[:, 0] *= 0.3
-        size = np.exp(rng.uniform(np.log(4.0), np.log(30.0), k))
+        size = np.exp(rng.uniform(np.log(7.0), np.log(32.0), k))
         weight = np.sort(rng.dirichlet(np.ones(k)))[::-1]
         faintest = log_uniform(rng, 0.3, 3.0)
         return cls(
@@ -106,7 +106,7 @@ class Open:
             weight=weight.astype(np.float32),
             stars=int(log_uniform(rng, 500, 12_000)),
             faintest=faintest,
-            brightest=faintest * log_uniform(rng, 3e3, 6e4),
+            brightest=faintest * log_uniform(rng, 5e2, 1e4),
             slope=rng.uniform(0.5, 0.75),
             patchiness=rng.uniform(0.0, 1.0),
             patches=Texture.power_law(rng, 2.6, 0.3, cutoff=4.0),
@@ -114,21 +114,21 @@ class Open:
 
     def density(self, u: Array, v: Array) -> Array:
         """Surface density of stars at sky offsets, any unit."""
-        return np.asarray(self._smooth(u, v) * np.exp(self.patchiness * np.clip(self.patches(u, v), -3, 3)), np.float32)
+        return self._gathered(u, v, self.patchiness)
 
-    def _smooth(self, u: Array, v: Array) -> Array:
-        """The groups without patches, 1 at the centre of the densest."""
+    def _gathered(self, u: Array, v: Array, patchiness: float) -> Array:
+        """The groups, about 1 at the centre of the densest, gathered into patches."""
         total = np.zeros_like(u)
         peak = np.max(self.weight / self.size**2)
         for k in range(len(self.size)):
             square = ((u - self.u[k]) ** 2 + (v - self.v[k]) ** 2) / self.size[k] ** 2
             total += self.weight[k] / self.size[k] ** 2 / peak * (1 + square) ** -1.6
-        return total
+        return np.asarray(total * np.exp(patchiness * np.clip(self.patches(u, v), -3, 3)), np.float32)
 
     def light(self, u: Array, v: Array, band: Band, pixel: float) -> Array:
         """Unresolved light of the faintest stars, which are spread more evenly than the bright ones."""
         del pixel
-        return self._smooth(u, v) * band.stars(0.2)
+        return self._gathered(u, v, 0.5 * self.patchiness) * band.stars(0.2)
 
     def points(self, rng: np.random.Generator) -> Sources:
         """The stars, bluest where they are brightest."""

@@ -19,6 +19,9 @@ from zoo.plugins.simulated.spheroids import EdgeOn, Elliptical, Irregular
 SKY = 50.0
 """Brightness of the sky through F606W in electrons per second and square arcsecond, before its own variation."""
 
+PEAK = 40 * SKY
+"""Brightest extended light; observers choose exposure times that keep cores below the full well."""
+
 KINDS = MappingProxyType(
     {
         "galaxy": ("spiral", "elliptical", "spiral", "irregular", "flocculent", "edge-on"),
@@ -106,9 +109,9 @@ def compose(seed: int, target: int, kind: str, regime: Regime) -> Scene:
         regime: ranges to draw from.
     """
     rng = stream(seed, target, "scene")
-    contrast = log_uniform(rng, 0.2, 3.0) * SKY
+    contrast = log_uniform(rng, 0.3, 3.5) * SKY
     # Clusters bring stars of their own: a thinner field keeps the number of stars in a frame from telling the classes apart.
-    thinning = 0.25 if kind in {"globular", "open"} else 1.0
+    thinning = 0.25 if kind in {"globular", "open"} else 1.7 if kind in KINDS["galaxy"] else 0.8
     field = field_stars(rng, thinning * log_uniform(rng, *regime.density), rng.uniform(0.55, 0.8))
     n, brightest = int(log_uniform(rng, 400, 16_000)), log_uniform(rng, 6.0, 800.0)
     veil: Nebula | None = None
@@ -120,11 +123,11 @@ def compose(seed: int, target: int, kind: str, regime: Regime) -> Scene:
         glow, extent = [(_scale(spiral, contrast), spiral)], 2.0 * spiral.scale
     elif kind == "edge-on":
         edge = EdgeOn.draw(rng)
-        parts.append(edge.points(rng, n // 3, brightest))
+        parts.append(edge.points(rng, n, brightest))
         glow, extent = [(_scale(edge, 0.4 * contrast), edge)], edge.scale
     elif kind == "elliptical":
         early = Elliptical.draw(rng)
-        parts.append(early.points(rng, n // 4, brightest))
+        parts.append(early.points(rng, n // 2, brightest))
         glow, extent = [(_scale(early, 0.7 * contrast), early)], 2.0 * early.scale
     elif kind == "irregular":
         irregular = Irregular.draw(rng)
@@ -132,9 +135,10 @@ def compose(seed: int, target: int, kind: str, regime: Regime) -> Scene:
         glow, extent = [(_scale(irregular, contrast), irregular)], float(1.5 * irregular.size[0])
     elif kind == "globular":
         globular = Globular.draw(rng)
-        total = contrast * 180.0**2
+        area = _integral(globular)
+        total = min(contrast * 180.0**2, PEAK * area)
         parts.append(globular.points(rng, total))
-        glow, extent = [(globular.unresolved * total / _integral(globular), globular)], 0.5 * globular.tidal
+        glow, extent = [(globular.unresolved * total / area, globular)], 0.5 * globular.tidal
     else:
         glow, extent = [], 80.0
         if kind in {"nebula", "young"}:
@@ -144,7 +148,7 @@ def compose(seed: int, target: int, kind: str, regime: Regime) -> Scene:
             cluster = Open.draw(rng)
             stars = cluster.points(rng)
             parts.append(stars)
-            glow.append((log_uniform(rng, 0.1, 1.5) * float(stars.flux.sum()) / _integral(cluster), cluster))
+            glow.append((min(log_uniform(rng, 0.15, 2.0) * float(stars.flux.sum()) / _integral(cluster), 0.2 * PEAK), cluster))
             extent = extent if veil else 60.0
     parts.append(field)
     return Scene(
@@ -159,10 +163,11 @@ def compose(seed: int, target: int, kind: str, regime: Regime) -> Scene:
 
 
 def _scale(painter: Light, level: float) -> float:
-    """The factor that brings the 85th percentile of the light within 90 arcseconds of the target to ``level``."""
+    """The factor that brings the 85th percentile of the light within 90 arcseconds to ``level``, the brightest part at most to ``PEAK``."""
     axis = np.linspace(-90, 90, 96, dtype=np.float32)
     u, v = np.meshgrid(axis, axis)
-    return level / float(np.percentile(painter.light(u, v, ACS.bands[3], 0.2), 85))
+    typical, brightest = np.percentile(painter.light(u, v, ACS.bands[3], 0.2), (85, 99.9))
+    return float(min(level / typical, PEAK / brightest))
 
 
 def _integral(painter: Light) -> float:
