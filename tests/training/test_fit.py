@@ -84,7 +84,7 @@ def test_train_tells_what_it_does(configure: Configure, sky: Path) -> None:
     assert told["train"] == "16 frames: galaxy 8 of 2 targets, NSC 8 of 2 targets"
     assert told["frames"].startswith("24x48 after overscan | ")
     assert told["model"].startswith("tinynet, ")
-    assert told["training"] == "2 epochs of 4 steps, batch 4, adamw lr 0.01, fp32 on cpu, seed 0"
+    assert told["training"] == "steps 8, epochs 2, batch 4, adamw lr 0.01, fp32 on cpu, seed 0"
     epoch = ["step"] * 4 + ["epoch"]
     assert listener.events == [
         "baselines 24/24",

@@ -103,8 +103,9 @@ class Plan:
         return torch.tensor([len(self.train) / (classes * counts[index]) for index in range(classes)], device=self.device)
 
     def data_fingerprint(self) -> str:
-        """SHA-256 of the frames, classes, targets and splits; a resumed run must find the same."""
-        digest = hashlib.sha256(repr(self.dataset.labels).encode())
+        """SHA-256 of the folder's name, frames, classes, targets and splits; a resumed run must find the same."""
+        # The folder of a registered data set is named after the version of its pixels.
+        digest = hashlib.sha256(repr((self.dataset.manifest.root.name, self.dataset.labels)).encode())
         for row in self.dataset.manifest.rows:
             digest.update(repr((row.path, row.hdu, row.label, row.target, row.rootname, row.split)).encode())
         return digest.hexdigest()
@@ -121,7 +122,7 @@ class Plan:
         lines += [("note", text) for text in (*self.dataset.manifest.notes, *self.dataset.notes)]
         height, width = self.input_shape[1:]
         batch = f"{self.batch_size} x {self.accumulate}" if self.accumulate > 1 else f"{self.batch_size}"
-        schedule = f"{train.epochs} epochs of {self.steps_per_epoch} steps, batch {batch}, {train.optimizer} lr {train.lr:g}"
+        schedule = f"steps {self.steps}, epochs {train.epochs}, batch {batch}, {train.optimizer} lr {train.lr:g}"
         lines += [
             ("frames", f"{height}x{width} after {self.pipeline}"),
             ("model", f"{self.label}, {self.parameters:,} parameters"),
