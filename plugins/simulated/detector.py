@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.frames.hst import Layout
+from zoo.frames import Layout
 from zoo.plugins.simulated.fields import Array
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import storage
-from zoo.frames.hst import Layout, acs_wfc, wfc3_uvis
+from zoo.frames import Layout, acs_wfc, wfc3_uvis
 from zoo.plugins.simulated.bands import ACS
 from zoo.plugins.simulated.detector import Chip, expose
 from zoo.plugins.simulated.fields import stream
