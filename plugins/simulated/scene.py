@@ -100,7 +100,8 @@ class Scene:
 def compose(seed: int, target: int, kind: str, regime: Regime) -> Scene:
     """Draw the scene of a target.
 
-    Brightness, field stars, background galaxies and numbers of point sources come from the same ranges for every kind.
+    Brightness, background galaxies and numbers of point sources come from the same ranges for every kind; the field is thinner where the
+    target itself is made of stars, so that a frame holds about as many stars whatever its class.
 
     Args:
         seed: the data set's seed.
@@ -109,8 +110,7 @@ def compose(seed: int, target: int, kind: str, regime: Regime) -> Scene:
         regime: ranges to draw from.
     """
     rng = stream(seed, target, "scene")
-    contrast = log_uniform(rng, 0.3, 3.5) * SKY
-    # Clusters bring stars of their own: a thinner field keeps the number of stars in a frame from telling the classes apart.
+    contrast = log_uniform(rng, 0.4, 3.5) * SKY
     thinning = 0.25 if kind in {"globular", "open"} else 1.7 if kind in KINDS["galaxy"] else 0.8
     field = field_stars(rng, thinning * log_uniform(rng, *regime.density), rng.uniform(0.55, 0.8))
     n, brightest = int(log_uniform(rng, 400, 16_000)), log_uniform(rng, 6.0, 800.0)

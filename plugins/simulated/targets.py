@@ -110,7 +110,7 @@ class Exposure:
         A large target lies on one chip and reaches over the other; a small one lies near the gap, so that both chips hold a part of it.
         """
         x = self.place[0] + self.dither[0]
-        y = self.place[1] * min(0.6 * extent, 52.0) + self.dither[1]
+        y = self.place[1] * min(0.55 * extent, 50.0) + self.dither[1]
         c, s = float(np.cos(self.roll)), float(np.sin(self.roll))
         return Pointing(
             camera=self.camera,
@@ -149,7 +149,7 @@ def plan_exposure(seed: int, target: Target, index: int, regime: Regime) -> Expo
     if rng.random() < 0.05:  # a few exposures catch only the outskirts, as real lists do
         x, y = x + rng.choice([-1, 1]) * rng.uniform(30, 50), y + rng.choice([-1, 1]) * rng.uniform(0, 20)
     band = camera.bands[int(rng.integers(len(camera.bands)))]
-    exptime = round(log_uniform(rng, 150.0, 1500.0) * (2.0 if band.width < 0.25 else 1.0))
+    exptime = round(log_uniform(rng, 250.0, 1500.0) * (2.5 if band.width < 0.25 else 1.0))
     a, b, c, d = rng.normal(level, 30.0, 4)
     number = zlib.crc32(str(seed).encode()) + target.index
     program = "".join(_DIGITS[number // base % 36] for base in (1296, 36, 1))
