@@ -14,10 +14,11 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from zoo.data import DataSet, open_data
-from zoo.errors import UsageError
+from zoo.errors import StorageError, UsageError
 from zoo.frames import read_info
 from zoo.plugins.simulated import dataset
 from zoo.plugins.simulated.bands import ACS, UVIS
+from zoo.plugins.simulated.recipe import Recipe
 from zoo.plugins.simulated.scene import KINDS, REGIMES, compose
 from zoo.plugins.simulated.targets import plan_exposure, plan_targets
 from zoo.steps import Pipeline
@@ -157,7 +158,7 @@ def test_splits_share_no_target_and_hold_every_kind() -> None:
 
 
 def test_default_test_split_is_large_enough_for_intervals() -> None:
-    recipe = dataset.Recipe(0, 50, 8, 14, 2, "standard", 4)
+    recipe = Recipe(0, 50, 8, 14, 2, "standard", 4)
     counts = [sum(target.split == "test" and target.label == label for target in recipe.targets()) for label in ("galaxy", "NSC")]
     assert counts == [14, 14]
 
@@ -173,7 +174,7 @@ def test_exposures_do_not_know_the_class() -> None:
 
 
 def test_cameras_and_filters_are_spread_over_the_classes() -> None:
-    plan = dataset.Recipe(0, 200, 0, 0, 2, "standard", 4).plan()
+    plan = Recipe(0, 200, 0, 0, 2, "standard", 4).plan()
     for label in ("galaxy", "NSC"):
         of_class = [exposure for exposure in plan if exposure.target.label == label]
         assert 0.4 < np.mean([exposure.camera == ACS for exposure in of_class]) < 0.6
@@ -183,7 +184,7 @@ def test_cameras_and_filters_are_spread_over_the_classes() -> None:
 
 
 def test_targets_do_not_depend_on_how_many_exposures_they_get() -> None:
-    few, many = (dataset.Recipe(0, 2, 0, 1, count, "standard", 4).plan() for count in (1, 3))
+    few, many = (Recipe(0, 2, 0, 1, count, "standard", 4).plan() for count in (1, 3))
     assert few == [exposure for exposure in many if exposure.index == 0]
 
 
@@ -226,3 +227,21 @@ def test_full_size_is_rendered_when_a_frame_is_opened(tmp_path: Path) -> None:
 def test_the_package_imports_nothing_heavy() -> None:
     code = "import sys, zoo.plugins.simulated; print([m for m in ('numpy', 'scipy', 'torch', 'astropy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_rendering_needs_no_main_module(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from zoo.plugins.simulated.dataset import build
+build(Path(sys.argv[1]), train=1, val=0, test=0, exposures=1, workers=2)
+"""
+    subprocess.run([sys.executable, "-", str(tmp_path)], input=code, text=True, check=True)
+    assert len(list(tmp_path.rglob("*_raw.fits"))) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "galaxy").write_text("in the way")
+    (tmp_path / "NSC").write_text("in the way")
+    with pytest.raises(StorageError, match=r"galaxy|NSC"):
+        dataset.build(tmp_path, train=1, val=0, test=0, exposures=1, workers=2)
