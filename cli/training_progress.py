@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ class TrainingProgress(Progress):
         self._steps, self._epochs, self._first = 0, 0, 0
         self._began_s = self._told_s = 0.0
         self._shown: dict[str, float] = {}
+        self._majority = 0.0
 
     def __enter__(self) -> TrainingProgress:
         return self
@@ -54,14 +56,16 @@ class TrainingProgress(Progress):
         """Print what will be trained on what."""
         self._files.close()
         self._epochs = plan.config.train.epochs
+        counts = Counter(row.label for row in plan.val)
+        self._majority = max(counts.values(), default=0) / max(len(plan.val), 1)
         for subject, text in plan.describe():
             self._say(f"{subject:<9} {text}")
         self._say(f"run       {run}")
 
     def baselines(self, scores: Mapping[str, Mapping[str, float]]) -> None:
         """Print what a network has to beat."""
-        accuracies = ", ".join(f"{name} {score['accuracy']:.1%}" for name, score in scores.items())
-        self._say(f"baselines {accuracies} (accuracy on the validation frames, without a network)")
+        accuracies = "".join(f", {name} {score['accuracy']:.1%}" for name, score in scores.items())
+        self._say(f"baselines larger class {self._majority:.1%}{accuracies} (accuracy on the validation frames, without a network)")
 
     def begin(self, steps_done: int, steps: int) -> None:
         """Start the clock, and the bar on a terminal."""

@@ -60,7 +60,7 @@ def test_train_shows_baselines_and_json(sky: Path, capsys: pytest.CaptureFixture
     assert document["results"]["model"] == "tinynet"
     assert document["results"]["steps"] == 4
     assert "val_accuracy" in document["results"]
-    assert "baselines metadata " in captured.err
+    assert "baselines larger class 50.0%, metadata " in captured.err
 
 
 def test_settings_of_the_command_line_beat_environment_file_and_defaults(
