@@ -16,7 +16,7 @@ status=0
 "$zoo" evaluate "$run" --min-lower 0.5 || status=$?
 
 say "zoo evaluate $run --data simulated:shifted      (morphology, PSF, background and star density outside the training ranges)"
-"$zoo" evaluate "$run" --data simulated:shifted || [ $? -eq 0 ]
+"$zoo" evaluate "$run" --data simulated:shifted
 
 say "zoo data simulate $run/sky      (FITS files of another sky, as Hubble would write them)"
 "$zoo" data simulate "$run/sky" --option seed=7 --option train=0 --option val=0 --option test=2 --option exposures=1
