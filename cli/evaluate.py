@@ -125,11 +125,11 @@ def _print_tables(result: Evaluation) -> None:
     emit_table(["on the same frames", "accuracy", "lower", "upper", "balanced"], others)
     click.echo()
     grouped = [
-        [by, group.name, group.labels, group.n_frames, group.n_targets, group.accuracy, *_ends(group.interval)]
+        [by, group.name, group.labels, group.n_frames, group.n_targets, group.accuracy, *_ends(group.interval), group.interval.reason]
         for by, groups in result.groups.items()
         for group in groups
     ]
-    emit_table(["by", "name", "class", "frames", "targets", "accuracy", "lower", "upper"], grouped)
+    emit_table(["by", "name", "class", "frames", "targets", "accuracy", "lower", "upper", "note"], grouped)
 
 
 def _ends(interval: Interval) -> tuple[object, object]:
