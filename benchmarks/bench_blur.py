@@ -10,10 +10,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
-import platform
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,13 +19,12 @@ import numpy as np
 import scipy.ndimage
 import torch
 import torch.nn.functional as F
+from measure import SHAPE, circumstances, time_beside_copy
 
 from zoo import storage
 from zoo.ops import blur
 from zoo.ops.blur_reference import gaussian_taps
-from zoo.ops.native import backend
 
-SHAPE = (2048, 4096)
 ASTROPY_SIGMA_MOST = 1.0  # sigma 2 takes seconds per frame, sigma 8 half a minute
 
 
@@ -82,15 +77,8 @@ def installed(name: str) -> Any:
         return None
 
 
-def seconds(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
 def measure(frame: torch.Tensor, sigma: float, nan: bool, repeats: int) -> Iterator[dict[str, Any]]:
     """One record per candidate: time, time of the copy, and error inside the border (where libraries differ in mode)."""
-    buffer = torch.empty_like(frame)
     margin = len(kernel(sigma))
     inner = (slice(margin, -margin), slice(margin, -margin))
     truth = None if nan else scipy.ndimage.gaussian_filter(frame.double().numpy(), sigma)[inner]
@@ -98,21 +86,7 @@ def measure(frame: torch.Tensor, sigma: float, nan: bool, repeats: int) -> Itera
         first = np.asarray(call())[inner]
         error = None if truth is None else float(np.abs(first - truth).max() / truth.max())
         runs = min(3, repeats) if name.startswith("astropy") else repeats
-        pairs = [(seconds(call), seconds(lambda: buffer.copy_(frame))) for _ in range(runs)]
-        times, copies = ([pair[i] for pair in pairs] for i in (0, 1))
-        lower, upper = np.percentile(times, [25, 75])
-        median, copy = statistics.median(times), statistics.median(copies)
-        yield {
-            "sigma_px": sigma,
-            "nan": nan,
-            "library": name,
-            "time_s": median,
-            "iqr_s": float(upper - lower),
-            "repeats": len(times),
-            "copy_s": copy,
-            "copies": median / copy,
-            "error_of_peak": error,
-        }
+        yield {"sigma_px": sigma, "nan": nan, "library": name, **time_beside_copy(call, repeats=runs), "error_of_peak": error}
 
 
 def main() -> None:
@@ -122,8 +96,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "blur.json")
     options = parser.parse_args()
-    load = os.getloadavg()[0]
     torch.set_num_threads(options.threads)
+    facts = circumstances(shape=SHAPE, dtype="float32", mode="reflect", truncate=4.0, scipy=scipy.__version__, astropy=astropy.__version__)
     generator = torch.Generator().manual_seed(0)
     frame = torch.rand(SHAPE, generator=generator) * 1000
     with_nan = torch.where(torch.rand(SHAPE, generator=generator) < 0.001, torch.nan, frame)
@@ -140,19 +114,7 @@ def main() -> None:
                 print(f"{sigma:5g}  {'yes' if nan else 'no':3}  {record['library']:17} {times}  {error}", flush=True)
     for name in skipped:
         print(f"skipped: {name} is not installed")
-    metadata = {
-        "shape": SHAPE, "dtype": "float32", "mode": "reflect", "truncate": 4.0, "threads": options.threads, "simd": backend()["simd"],
-        "torch": torch.__version__, "scipy": scipy.__version__, "astropy": astropy.__version__, "machine": platform.machine(),
-        "processor": _processor(), "load_average_before": load, "skipped": skipped,
-    }  # fmt: skip
-    storage.write_json(options.out, {"schema": 1, "metadata": metadata, "results": results})
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return "unknown"
+    storage.write_json(options.out, {"schema": 1, "metadata": {**facts, "skipped": skipped}, "results": results})
 
 
 if __name__ == "__main__":

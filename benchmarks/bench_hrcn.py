@@ -6,14 +6,12 @@ Run: ``python benchmarks/bench_hrcn.py [--threads N] [--repeats N] [--out FILE]`
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import resource
 import statistics
-import time
 from pathlib import Path
 
 import torch
+from measure import circumstances, seconds
 
 import zoo
 from zoo import storage
@@ -29,6 +27,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "hrcn.json")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    facts = circumstances(shape=SHAPE)
     model = zoo.create_model("hrcn", input_shape=SHAPE).eval()
     frame = torch.rand(1, *SHAPE)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -36,9 +35,7 @@ def main() -> None:
     with torch.inference_mode():
         model(frame)
         for _ in range(arguments.repeats):
-            start = time.perf_counter()
-            model(frame)
-            times.append(time.perf_counter() - start)
+            times.append(seconds(lambda: model(frame)))
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     quartiles = statistics.quantiles(times, n=4)
     macs = count_macs(model, SHAPE)
@@ -51,14 +48,7 @@ def main() -> None:
         "peak_above_weights_bytes": peak,
         "macs": macs,
     }
-    metadata = {
-        "shape": SHAPE,
-        "threads": arguments.threads,
-        "torch": torch.__version__,
-        "processor": platform.processor() or platform.machine(),
-        "load_average_before": os.getloadavg()[0],
-    }
-    storage.write_json(arguments.out, {"schema": 1, "metadata": metadata, "results": [result]})
+    storage.write_json(arguments.out, {"schema": 1, "metadata": facts, "results": [result]})
     print(f"{'model':8}{'median s':>10}{'IQR s':>8}{'peak MiB above weights':>25}{'GFLOP/s':>9}")
     speed = 2e-9 * macs / result["median_s"]
     print(f"{'hrcn':8}{result['median_s']:10.2f}{result['iqr_s']:8.2f}{peak / 2**20:25.0f}{speed:9.0f}")

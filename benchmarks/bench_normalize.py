@@ -9,9 +9,6 @@ prints a table and writes JSON.
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,12 +18,11 @@ import numpy as np
 import torch
 from astropy.stats import mad_std, sigma_clipped_stats
 from astropy.visualization import AsinhStretch, AsymmetricPercentileInterval, ManualInterval, ZScaleInterval
+from measure import SHAPE, circumstances, time_beside_copy
 
 from zoo import storage
 from zoo.ops import Encoding, MedianMAD, Percentile, Region, SigmaClip, ZScale, decode, frame_statistics, normalize
-from zoo.ops.native import backend
 
-SHAPE = (2048, 4096)
 UINT16 = Encoding(16, 1.0, 32768.0)
 FLOAT32 = Encoding(-32)
 HALVES = [Region(0, 0, 2048, 2048, 0, 0, 998.37, 1.58), Region(0, 2048, 2048, 2048, 0, 2048, 1001.71, 1.6)]
@@ -107,31 +103,6 @@ def candidates() -> Iterator[tuple[str, str, Call, float]]:
     yield work, "numpy", numpy_statistics, 1e-3
 
 
-def seconds(call: Call) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def measure(work: str, library: str, call: Call, repeats: int) -> dict[str, Any]:
-    """Time of a call, and of the copy in turn with it."""
-    source, buffer = torch.rand(SHAPE), torch.empty(SHAPE)
-    call(), buffer.copy_(source)
-    pairs = [(seconds(call), seconds(lambda: buffer.copy_(source))) for _ in range(repeats if library == "zoo" else min(repeats, 3))]
-    times, copies = ([pair[i] for pair in pairs] for i in (0, 1))
-    lower, upper = np.percentile(times, [25, 75])
-    median, copy = statistics.median(times), statistics.median(copies)
-    return {
-        "work": work,
-        "library": library,
-        "time_s": median,
-        "iqr_s": float(upper - lower),
-        "repeats": len(times),
-        "copy_s": copy,
-        "copies": median / copy,
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -139,8 +110,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only work whose name holds this")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "normalize.json")
     options = parser.parse_args()
-    load = Path("/proc/loadavg").read_text(encoding="utf-8").split()[0]
     torch.set_num_threads(options.threads)
+    facts = circumstances(shape=SHAPE, numpy=np.__version__, astropy=astropy.__version__)
 
     results, firsts = [], {}
     print(f"{'work':68} {'library':8} {'ms':>8} {'IQR':>7} {'mc':>7}  difference")
@@ -151,22 +122,13 @@ def main() -> None:
         difference = float(np.nanmax(np.abs(np.nan_to_num(value) - firsts.setdefault(work, np.nan_to_num(value)))))
         if difference > allowed:
             raise SystemExit(f"{work}: {library} is {difference:.2e} away from zoo, more than {allowed:.0e}")
-        record = measure(work, library, call, options.repeats) | {"difference_from_zoo": difference}
+        repeats = options.repeats if library == "zoo" else min(options.repeats, 3)
+        timed = time_beside_copy(call, repeats=repeats)
+        record = {"work": work, "library": library, **timed, "difference_from_zoo": difference}
         results.append(record)
         times = f"{record['time_s'] * 1e3:8.1f} {record['iqr_s'] * 1e3:7.1f} {record['copies']:7.2f}"
         print(f"{work:68} {library:8} {times}  {difference:.1e}", flush=True)
-    metadata = {
-        "shape": SHAPE, "threads": options.threads, "simd": backend()["simd"], "torch": torch.__version__, "numpy": np.__version__,
-        "astropy": astropy.__version__, "machine": platform.machine(), "processor": _processor(), "load_average_before": float(load),
-    }  # fmt: skip
-    storage.write_json(options.out, {"schema": 1, "metadata": metadata, "results": results})
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return "unknown"
+    storage.write_json(options.out, {"schema": 1, "metadata": facts, "results": results})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,62 @@
+"""What the benchmarks share: a time beside a copy of the same frame, and the circumstances of a run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from zoo.ops.native import backend
+
+SHAPE = (2048, 4096)
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def time_beside_copy(call: Callable[[], Any], *, repeats: int) -> dict[str, Any]:
+    """Median and spread of a call, and of a copy of one float32 frame between two buffers that exist, measured in turn with it."""
+    source, buffer = torch.rand(SHAPE), torch.empty(SHAPE)
+    call(), buffer.copy_(source)
+    pairs = [(seconds(call), seconds(lambda: buffer.copy_(source))) for _ in range(repeats)]
+    times, copies = ([pair[i] for pair in pairs] for i in (0, 1))
+    lower, upper = np.percentile(times, [25, 75])
+    median, copy = statistics.median(times), statistics.median(copies)
+    return {
+        "time_s": median,
+        "iqr_s": float(upper - lower),
+        "repeats": len(times),
+        "copy_s": copy,
+        "copies": median / copy,
+    }
+
+
+def circumstances(**more: Any) -> dict[str, Any]:
+    """Versions, processor, threads and load; call it before the work, which raises the load."""
+    return {
+        "threads": torch.get_num_threads(),
+        "simd": backend()["simd"],
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "load_average_before": os.getloadavg()[0],
+        **more,
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return "unknown"
