@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from zoo.data.folders import Progress, is_manifest, read_folder
 from zoo.data.manifest import Manifest, Row, summarise
@@ -22,10 +22,6 @@ from zoo.steps import default_pipeline
 LABELS = ("galaxy", "NSC")
 
 _SAMPLED = 16  # frames opened to learn shape and domain of a list; they are mapped, not read
-
-
-def _no_opener(row: Row) -> Frame:
-    raise NotImplementedError(row.name)
 
 
 @dataclass(frozen=True)
@@ -48,11 +44,11 @@ class DataSet:
     pipeline: list[dict[str, Any]]
     labels: tuple[str, ...] = LABELS
     domain: str = "files"
-    open: Callable[[Row], Frame] = _no_opener
+    open: Callable[[Row], Frame] = None  # type: ignore[assignment]  # never None once __post_init__ has run
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.open is _no_opener:
+        if cast(object, self.open) is None:
             object.__setattr__(self, "open", partial(_open_file, self.manifest.root))
 
     @property
