@@ -77,7 +77,21 @@ class Resize:
         return x if factor == 1 else x.with_pixels(block_mean(x.decode(), factor))
 
 
-class Pad:
+class _Sized:
+    """A step that gives frames of one fixed size."""
+
+    scope = "frame"
+    unit_in = "any"
+    unit_out = "same"
+    random = False
+
+    def __init__(self, *, height: int = 2048, width: int = 4096) -> None:
+        if min(height, width) < 1:
+            raise UsageError(f"{type(self).__name__.lower()}: height and width must be >= 1 pixel, got {height} and {width}")
+        self.height, self.width = height, width
+
+
+class Pad(_Sized):
     """Put the frame in the middle of ``height`` x ``width``, with its median, the sky, around it.
 
     Where the margins cannot be equal, the lower and right ones are one pixel larger. A frame without any valid pixel is padded with NaN.
@@ -86,14 +100,6 @@ class Pad:
         height, width: size of the result in pixels, >= 1.
     Raises: UsageError: if a size is not positive.
     """
-
-    scope = "frame"
-    unit_in = "any"
-    unit_out = "same"
-    random = False
-
-    def __init__(self, *, height: int = 2048, width: int = 4096) -> None:
-        self.height, self.width = _check_size("pad", height, width)
 
     def output_shape(self, shape: Shape) -> Shape:
         """``(1, height, width)``. Raises InputShapeError if the frame is larger."""
@@ -117,7 +123,7 @@ class Pad:
         return x.with_pixels(result)
 
 
-class Crop:
+class Crop(_Sized):
     """Keep the central ``height`` x ``width`` of a frame.
 
     Raw bytes stay raw: only the windows that are decoded later become smaller.
@@ -126,14 +132,6 @@ class Crop:
         height, width: size of the result in pixels, >= 1.
     Raises: UsageError: if a size is not positive.
     """
-
-    scope = "frame"
-    unit_in = "any"
-    unit_out = "same"
-    random = False
-
-    def __init__(self, *, height: int = 2048, width: int = 4096) -> None:
-        self.height, self.width = _check_size("crop", height, width)
 
     def output_shape(self, shape: Shape) -> Shape:
         """``(1, height, width)``. Raises InputShapeError if the frame is smaller."""
@@ -171,9 +169,3 @@ class Crop:
             to_y=y0 - top,
             to_x=x0 - left,
         )
-
-
-def _check_size(name: str, height: int, width: int) -> tuple[int, int]:
-    if min(height, width) < 1:
-        raise UsageError(f"{name}: height and width must be >= 1 pixel, got {height} and {width}")
-    return height, width
