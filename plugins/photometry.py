@@ -22,8 +22,8 @@ class Normalize:
 
     Args:
         limits: ``manual``, ``minmax``, ``percentile``, ``zscale``, ``sigma_clip`` or ``median_mad``; see ``zoo.ops``.
-        lower, upper: manual: the limits in the frame's unit. percentile: per cent. sigma_clip, median_mad: how many deviations below and
-            above the median. Not used by the others.
+        lower, upper: manual: the limits in the frame's unit. percentile: per cent. Not used by the others.
+        below, above: sigma_clip, median_mad: how many deviations below and above the median.
         contrast: of zscale. sigma, maxiters: of sigma_clip.
         stretch: ``linear``, ``sqrt``, ``log``, ``asinh``, ``sinh`` or ``power``.
         a: parameter of the stretch, 0 for its default; linear and sqrt have none, power needs one.
@@ -43,6 +43,8 @@ class Normalize:
         limits: str = "percentile",
         lower: float = 1.0,
         upper: float = 99.0,
+        below: float = 3.0,
+        above: float = 10.0,
         contrast: float = 0.25,
         sigma: float = 3.0,
         maxiters: int = 5,
@@ -55,8 +57,8 @@ class Normalize:
             "minmax": lambda: ops.MinMax(),
             "percentile": lambda: ops.Percentile(lower, upper),
             "zscale": lambda: ops.ZScale(contrast=contrast),
-            "sigma_clip": lambda: ops.SigmaClip(sigma=sigma, maxiters=maxiters, lower=lower, upper=upper),
-            "median_mad": lambda: ops.MedianMAD(lower=lower, upper=upper),
+            "sigma_clip": lambda: ops.SigmaClip(sigma=sigma, maxiters=maxiters, lower=below, upper=above),
+            "median_mad": lambda: ops.MedianMAD(lower=below, upper=above),
         }
         if limits not in rules:
             raise UsageError(f"normalize: limits must be one of {', '.join(rules)}, got {limits!r}")

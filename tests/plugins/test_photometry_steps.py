@@ -29,8 +29,8 @@ def sky(height: int = 24, width: int = 32) -> np.ndarray[Any, Any]:
         ({}, ops.Percentile(1.0, 99.0)),
         ({"lower": 5.0, "upper": 95.0}, ops.Percentile(5.0, 95.0)),
         ({"limits": "zscale", "contrast": 0.5}, ops.ZScale(contrast=0.5)),
-        ({"limits": "sigma_clip", "sigma": 2.5, "maxiters": 3, "lower": 2.0, "upper": 8.0}, ops.SigmaClip(2.5, 3, lower=2.0, upper=8.0)),
-        ({"limits": "median_mad", "lower": 2.0, "upper": 8.0}, ops.MedianMAD(lower=2.0, upper=8.0)),
+        ({"limits": "sigma_clip", "sigma": 2.5, "maxiters": 3, "below": 2.0, "above": 8.0}, ops.SigmaClip(2.5, 3, lower=2.0, upper=8.0)),
+        ({"limits": "median_mad", "below": 2.0, "above": 8.0}, ops.MedianMAD(lower=2.0, upper=8.0)),
     ],
 )
 def test_normalize_options_name_the_limits(options: dict[str, Any], limits: Any) -> None:
