@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
-from tiny_run import SHAPE, STEPS, make_run, tiny_registry, write_frame
+from tiny_run import SHAPE, STEPS, make_run, tiny_registry, two_levels, write_frame
 
 import zoo
 from zoo.errors import DataError, StorageError, UsageError
@@ -86,7 +86,7 @@ def test_two_chips_are_two_rows_and_hdu_picks_one(run: Path, tmp_path: Path) -> 
     path = tmp_path / "jtest01q_flt.fits"
     primary = fits.PrimaryHDU()
     primary.header.update({"INSTRUME": "ACS", "DETECTOR": "WFC", "FILTER1": "F606W", "FILTER2": "CLEAR2L", "NEXTEND": 4})
-    chips = [fits.ImageHDU(np.full((32, 64), level, dtype=np.float32), name="SCI") for level in (0.1, 0.9)]
+    chips = [fits.ImageHDU(two_levels(level), name="SCI") for level in (0.1, 0.9)]
     error = fits.ImageHDU(np.zeros((32, 64), dtype=np.float32), name="ERR")
     fits.HDUList([primary, chips[0], error, error.copy(), chips[1]]).writeto(path)
     rows = list(predict(run, [path], allow_product=True))
@@ -98,6 +98,14 @@ def test_two_chips_are_two_rows_and_hdu_picks_one(run: Path, tmp_path: Path) -> 
     (refused,) = predict(run, [path], hdu=9)
     assert (refused.code, refused.hdu) == ("bad-hdu", 9)
     assert [row.code for row in predict(run, [path])] == ["other-product"] * 2
+
+
+@pytest.mark.parametrize("value", [0.7, float("nan"), 0.0])
+def test_frames_with_nothing_in_them_are_refused(run: Path, tmp_path: Path, value: float) -> None:
+    path = tmp_path / "flat.fits"
+    fits.PrimaryHDU(np.full((32, 64), value, dtype=np.float32)).writeto(path)
+    (row,) = predict(run, [path])
+    assert (row.status, row.code, row.label) == ("refused", "no-contrast", "")
 
 
 def test_frames_of_other_sizes_are_fitted_and_marked(run: Path, tmp_path: Path) -> None:

@@ -79,9 +79,17 @@ def make_run(
     return folder
 
 
+def two_levels(level: float, shape: tuple[int, int] = (32, 64)) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Pixels of mean ``level``, float32, brighter in the upper half; the height must be even."""
+    pixels = np.full(shape, level, dtype=np.float32)
+    pixels[: shape[0] // 2] += 0.01
+    pixels[shape[0] // 2 :] -= 0.01
+    return pixels
+
+
 def write_frame(path: Path, level: float, shape: tuple[int, int] = (32, 64), **keywords: object) -> Path:
-    """Write a float32 FITS file of constant pixels."""
-    hdu = fits.PrimaryHDU(np.full(shape, level, dtype=np.float32))
+    """Write a float32 FITS file whose mean is ``level``; its halves lie a little apart, because flat frames are refused."""
+    hdu = fits.PrimaryHDU(two_levels(level, shape))
     hdu.header.update(keywords)
     path.parent.mkdir(parents=True, exist_ok=True)
     hdu.writeto(path)

@@ -28,9 +28,10 @@ class Prediction:
     Attributes:
         path, hdu: the file and the index of its HDU; ``hdu`` is ``None`` where a whole file was refused.
         status: ``ok`` or ``refused``.
-        code: why it was refused: a code of `zoo.frames.gate`, or ``other-product`` (see ``allow_product``), ``bad-size`` (no step
-            brings it to the model's input shape), ``step-failed`` (a step raised), ``non-finite`` (the model gave NaN), ``no-frames`` (a
-            folder without FITS files, or a pattern that matches nothing). Empty when ``ok``.
+        code: why it was refused: a code of `zoo.frames.gate`, or ``other-product`` (see ``allow_product``), ``no-contrast`` (all
+            pixels are equal or without a value), ``bad-size`` (no step brings it to the model's input shape), ``step-failed`` (a step
+            raised), ``non-finite`` (the model gave NaN), ``no-frames`` (a folder without FITS files, or a pattern that matches nothing).
+            Empty when ``ok``.
         label: the class of highest probability; empty when refused.
         probabilities: class -> probability in [0, 1]; empty when refused.
         rootname, instrument, filter, product: from the headers; empty where unknown.

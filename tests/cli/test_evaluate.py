@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 from tiny_run import make_run, tiny_registry, write_frame
 
 from zoo.cli.evaluate import evaluate
+from zoo.data import Manifest
 from zoo.errors import CheckFailedError, DataError, StorageError
 
 
@@ -129,3 +131,11 @@ def test_unknown_run_exits_3(tmp_path: Path) -> None:
     result = _zoo(str(tmp_path / "none"))
     assert isinstance(result.exception, StorageError)
     assert result.exception.exit_code == 3
+
+
+def test_min_lower_does_not_hold_on_targets_of_the_training(run: str, listed: Path) -> None:
+    rows = Manifest.read_csv(listed).rows
+    Manifest(tuple(replace(row, split="train") for row in rows), listed.parent).write_csv(Path(run) / "manifest.csv")
+    result = _zoo(run, "--data", str(listed), "--min-lower", "0.1")
+    assert isinstance(result.exception, CheckFailedError)
+    assert "used in training" in str(result.exception)

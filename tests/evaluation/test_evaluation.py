@@ -207,3 +207,11 @@ def test_nothing_random_happens(run: Path, rows: list[Row], tmp_path: Path) -> N
     first, second = (_whole(flipping, rows, workers=workers) for workers in (0, 2))
     assert np.array_equal([f.probabilities for f in first.frames], [f.probabilities for f in second.frames])
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_products_not_trained_on_are_refused_unless_allowed(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", products=("raw",))
+    data = DataSet("sky", Manifest(tuple(_rows(tmp_path)), tmp_path), [])
+    with pytest.raises(DataError, match=r"got product other, the run was trained on raw; --allow-product"):
+        evaluate(run, data, store=False)
+    assert evaluate(run, data, store=False, allow_product=True).refused == ()

@@ -73,7 +73,22 @@ class FittedPipeline(Pipeline):
 
         Raises:
             InputShapeError: also where fitting does not help, since another step changes the size.
+            FrameError: ``no-contrast``: nothing is left to classify, because all pixels are equal or without a value.
         """
+        image = self._fitted(frame, generator, out)
+        lowest, highest = torch.aminmax(image)
+        if lowest == highest:
+            raise FrameError(
+                "no-contrast",
+                path=frame.info.path,
+                hdu=frame.info.hdu,
+                got="a frame whose pixels are all equal, or all without a value",
+                expected="a frame with something to classify",
+            )
+        return image
+
+    def _fitted(self, frame: Frame, generator: Generator | None, out: Tensor | None) -> Tensor:
+        """The frame part, with the run's own geometry where that gives the model's shape."""
         if self._takes(frame):
             return super().run_frame(frame, generator=generator, out=out)
         size = self.size_of(frame)

@@ -45,6 +45,7 @@ def evaluate(
     workers: int = 2,
     device: str = "auto",
     precision: str = "fp32",
+    allow_product: bool = False,
     store: bool = True,
     progress: Report | None = None,
 ) -> Evaluation:
@@ -58,6 +59,7 @@ def evaluate(
         labels: the classes to use, among those of the run; by default all of them. Frames of others are left out.
         target_regex: class folders only, the part of a file name that names the target.
         batch_size, workers, device, precision: as for `zoo.predict`.
+        allow_product: also score frames of products that the run was not trained on; otherwise they are refused.
         store: whether to write the result to ``evaluations/`` of the run; one of the same model and frames is replaced.
         progress: called with the name of a stage, how many units of it are done, and how many there are.
 
@@ -77,7 +79,7 @@ def evaluate(
     report = progress or (lambda stage, done, total: None)
     opening = partial(report, "opening the data")
     chosen = select_data(loaded, data, split=split, root=root, labels=labels, target_regex=target_regex, progress=opening)
-    frames = tuple(_run(classifier, chosen, frames_per_pass, workers, report))
+    frames = tuple(_run(classifier, chosen, frames_per_pass, workers, allow_product, report))
     scored = [(row, frame) for row, frame in zip(chosen.rows, frames, strict=True) if frame.status == "ok"]
     if not scored:
         raise DataError(f"{chosen.data.name}: none of {len(frames)} frames could be read; the first: {frames[0].message}")
@@ -91,6 +93,7 @@ class _Reader:
 
     data: DataSet
     pipeline: FittedPipeline
+    products: frozenset[str] | None
 
     def __call__(self, row: Row) -> list[tuple[FrameResult, Tensor | None]]:
         path = str(self.data.manifest.path_of(row))
@@ -107,15 +110,22 @@ class _Reader:
                 exptime=info.exptime if math.isnan(row.exptime) else row.exptime,
                 adapted=self.pipeline.adapts(frame),
             )
+            if self.products and result.product not in self.products:
+                trained = ", ".join(sorted(self.products))
+                message = f"{path}: got product {result.product}, the run was trained on {trained}; --allow-product scores it all the same"
+                return [(replace(result, status="refused", code="other-product", message=message), None)]
             return [(result, self.pipeline.run_frame(frame))]
         except (ZooError, OSError) as error:
             return [(replace(result, status="refused", code=refusal_code(error), message=str(error)), None)]
 
 
-def _run(classifier: Classifier, chosen: Selection, batch_size: int, workers: int, report: Report) -> Iterator[FrameResult]:
+def _run(
+    classifier: Classifier, chosen: Selection, batch_size: int, workers: int, allow_product: bool, report: Report
+) -> Iterator[FrameResult]:
     """Give every row its result, in order."""
     loaded = classifier.loaded
-    reader = _Reader(chosen.data, FittedPipeline(loaded))
+    products = None if allow_product else frozenset(loaded.card["products"])
+    reader = _Reader(chosen.data, FittedPipeline(loaded), products)
     results = classify(chosen.rows, reader, classifier, batch_size=batch_size, workers=workers)
     for done, (frame, chances) in enumerate(results, start=1):
         report("evaluating", done, len(chosen.rows))
