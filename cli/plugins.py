@@ -21,7 +21,7 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
 def list_plugins(as_json: bool) -> None:
     """List every plugin, loaded or failed.
 
-    A failed plugin stands with its cause; one whose name clashed is loaded all the same, and its name is reached as 'owner:name'.
+    A failed plugin stands with its cause. One with a clash is loaded as well: the name that another holds is reached as 'owner:name'.
     """
     from zoo.cli.output import emit_json, emit_table
 
@@ -32,7 +32,7 @@ def list_plugins(as_json: bool) -> None:
         names = [registry.public_name(entry) for kind in KINDS for entry in registry.entries(kind) if entry.owner == plugin.name]
         rows.append([plugin.name, "loaded", f"{plugin.distribution} {plugin.version}".strip(), ", ".join(names), plugin.source, ""])
     for failure in registry.failures:
-        rows.append([failure.plugin, "failed", "", "", failure.source, failure.cause])
+        rows.append([failure.plugin, "clash" if failure.loaded else "failed", failure.distribution, "", failure.source, failure.cause])
     if as_json:
         emit_json([dict(zip(columns, row, strict=True)) for row in rows])
     else:

@@ -152,5 +152,8 @@ def _plugins() -> Iterator[Finding]:
         release = f"{plugin.distribution} {plugin.version}".strip()
         yield Finding(f"plugin {plugin.name}", "ok", f"{release + ': ' if release else ''}{counted or 'registers nothing'}")
     for failure in registry.failures:
-        remedy = "mend or uninstall it; --safe or ZOO_PLUGINS leaves it out"
+        package = failure.distribution.partition(" ")[0]
+        remedy = "mend it or " + (f"'pip uninstall {package}'" if package else "take it away") + "; --safe or ZOO_PLUGINS leaves it out"
+        if failure.loaded:
+            remedy = "its other names work; write the owner before this one"
         yield Finding(f"plugin {failure.plugin}", "warning", f"{failure.source}: {failure.cause}", remedy)

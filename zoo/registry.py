@@ -60,12 +60,19 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong with one plugin, in one line, and the exception behind it."""
+    """What went wrong with one plugin, in one line, and the exception behind it.
+
+    Attributes:
+        distribution: the name that pip knows it by; empty for a single file.
+        loaded: whether the plugin works all the same, as one does whose name clashed.
+    """
 
     plugin: str
     source: str
     cause: str
     error: BaseException
+    distribution: str = ""
+    loaded: bool = False
 
 
 class Registry:
@@ -134,7 +141,7 @@ class Registry:
             try:
                 plugin = point.load()
             except Exception as error:
-                self._fail(point.name, point.value, error)
+                self._fail(point.name, point.value, error, distribution=" ".join(facts).strip())
                 continue
             self.add(plugin, name=point.name, source=point.value, distribution=facts[0], version=facts[1])
         for name in sorted((allowed or set()) - {point.name for point in found}):
@@ -173,7 +180,7 @@ class Registry:
             if self._manager.has_plugin(name):
                 raise PluginError(f"a plugin named {name!r} is already loaded")
             self._manager.register(plugin, name=name)
-            self._manager.check_pending()
+            self._refuse_unknown_hooks(plugin)
             if not self._manager.get_hookcallers(plugin):
                 raise PluginError("it has no function marked @zoo.hookimpl; see zoo.hookspecs for the six hooks")
             others = [p for p in self._manager.get_plugins() if p is not plugin]
@@ -184,13 +191,19 @@ class Registry:
         except Exception as error:
             if self._manager.get_plugin(name) is plugin:
                 self._manager.unregister(plugin)
-            self._fail(name, source, error)
+            self._fail(name, source, error, distribution=f"{distribution} {version}".strip())
             return
         self._report_clashes(name, source, staged)
         for entry in staged:
             self._entries[entry.kind][entry.owner, entry.name] = entry
         counts = {kind: sum(entry.kind == kind for entry in staged) for kind in KINDS}
         self.plugins.append(Plugin(name, source, distribution, version, counts))
+
+    def _refuse_unknown_hooks(self, plugin: object) -> None:
+        known = [f"register_{kind}" for kind in KINDS]
+        for caller in self._manager.get_hookcallers(plugin) or ():
+            if not caller.has_spec():
+                raise PluginError(str(UnknownNameError("hook", caller.name, known, remedy=f"Known: {', '.join(known)}.")))
 
     @staticmethod
     def _refuse_repeats(staged: Sequence[Entry]) -> None:
@@ -205,12 +218,12 @@ class Registry:
             holders = [owner for owner, held in self._entries[entry.kind] if held == entry.name]
             if holders:
                 what = f"the {_SINGULAR[entry.kind]} {entry.name!r} is registered by {' and '.join(map(repr, [*holders, name]))}"
-                self._fail(name, source, PluginError(f"{what}; name it as '{name}:{entry.name}'"))
+                self._fail(name, source, PluginError(f"{what}; name it as '{name}:{entry.name}'"), loaded=True)
 
-    def _fail(self, plugin: str, source: str, error: BaseException) -> None:
+    def _fail(self, plugin: str, source: str, error: BaseException, *, distribution: str = "", loaded: bool = False) -> None:
         words = str(error).strip().splitlines() or [""]
         cause = words[0] if isinstance(error, PluginError) else f"{type(error).__name__}: {words[0]}"
-        self.failures.append(Failure(plugin, source, cause, error))
+        self.failures.append(Failure(plugin, source, cause, error, distribution, loaded))
 
     def entries(self, kind: str) -> list[Entry]:
         """Every entry of a kind, sorted by name and owner."""
