@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 import click
 
 from zoo.cli.output import JsonStream, RowStream, note, note_domain, plain, progress, stdout_is_terminal
-from zoo.errors import DataError, UsageError
+from zoo.errors import DataError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from zoo.models import LoadedModel
@@ -83,7 +83,7 @@ def predict(
     )
     domain = str(loaded.card["domain"])
     note(f"{loaded.name} from {loaded.path}: classes {', '.join(loaded.labels)}")
-    note_domain(domain)
+    note_domain(domain, data="other")
     tally = _Tally()
     with contextlib.ExitStack() as stack:
         document = (
@@ -188,10 +188,13 @@ def _file_sink(path: Path, columns: Sequence[str]) -> Iterator[_Sink]:
         try:
             with temporary.open("w", encoding="utf-8", newline="") as stream:
                 yield _CsvFile(stream, columns) if path.suffix.lower() == ".csv" else _JsonLines(stream)
-        except BaseException:
-            partial = path.with_name(f"{path.name}.partial")
-            temporary.replace(partial)
-            note(f"{path} was not written; the rows up to here are in {partial}")
+        except BaseException as error:
+            if temporary.exists():
+                partial = path.with_name(f"{path.name}.partial")
+                temporary.replace(partial)
+                note(f"{path} was not written; the rows up to here are in {partial}")
+            elif isinstance(error, OSError):
+                raise StorageError(f"{path}: cannot be written: {error.strerror or error}; check free space and permissions") from error
             raise
 
 

@@ -22,6 +22,11 @@ SEAL_NAME = "SHA256SUMS.json"
 SEAL_SCHEMA = 1
 TEMPORARY_PREFIX = ".zoo-tmp-"
 
+# Permissions of a new file. A process can only learn its mask by changing it, which is safe before it has threads.
+_MASK = os.umask(0o022)
+os.umask(_MASK)
+FILE_MODE = 0o666 & ~_MASK
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:

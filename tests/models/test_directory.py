@@ -225,3 +225,10 @@ def test_create_model_refuses_a_builder_that_gives_no_module() -> None:
         pytest.raises(PluginError, match=r"build returned int, expected a torch\.nn\.Module"),
     ):
         zoo.create_model("odd")
+
+
+def test_weights_are_as_readable_as_the_card(tmp_path: Path) -> None:
+    with tiny_registry():
+        run = make_run(tmp_path / "run")
+    modes = {path.stat().st_mode & 0o777 for path in (run / "model").iterdir()}
+    assert len(modes) == 1

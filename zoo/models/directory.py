@@ -216,6 +216,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     with storage.atomic_path(path) as temporary:
         try:
             save_file(ready, temporary, metadata={"format": "pt"})
+            temporary.chmod(storage.FILE_MODE)  # safetensors makes files that only their owner can read
         except (OSError, SafetensorError) as err:
             raise StorageError(f"{path}: cannot be written: {err}; check free space and permissions") from err
 

@@ -145,9 +145,10 @@ def fit(plan: Plan, run: Run, progress: Progress, *, resumed: bool) -> Run:
                     continue
 
                 if not step.loss_sum < float("inf"):
+                    kept = f" The last checkpoint is {run.last}" if run.last.exists() else ""
                     raise CheckFailedError(
-                        f"the loss is {step.loss} at step {position.step + 1}; lower --lr, use --clip-norm or --precision fp32. "
-                        f"The last checkpoint is {run.last}"
+                        f"the loss is {step.loss} at step {position.step + 1}; lower --lr, use --clip-norm or --precision fp32, "
+                        f"and look at the frames: they are {plan.input_shape[1]}x{plan.input_shape[2]} after the pipeline.{kept}"
                     )
                 rate = rate_at(position.step, plan.steps, settings)
                 set_rate(optimizer, rate)

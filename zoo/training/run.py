@@ -68,8 +68,19 @@ def create_run(config: TrainConfig, *, model: str, data: str) -> Path:
         model, data: names for the directory.
 
     Raises:
-        StorageError: something is there already that is not an empty folder, or with ``force`` is no run.
+        StorageError: something is there already that is not an empty folder, or with ``force`` is no run; or it cannot be made.
     """
+    try:
+        return _make_run(config, model=model, data=data)
+    except OSError as err:
+        if isinstance(err, StorageError):
+            raise
+        place = config.output.path or RUNS_FOLDER
+        raise StorageError(f"{place}: cannot be made: {err.strerror or err}; choose another place with --output") from err
+
+
+def _make_run(config: TrainConfig, *, model: str, data: str) -> Path:
+    """The directory of a new run; errors of the file system pass through."""
     path = config.output.path
     if path is None:
         stem = re.sub(r"[^A-Za-z0-9._]+", "-", f"{model}-{data}").strip("-.")
