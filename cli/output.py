@@ -159,9 +159,15 @@ class JsonStream:
             click.echo(f'\n], "summary": {json.dumps(self._summary)}}}')
 
 
-def note_domain(domain: str) -> None:
-    """Say on stderr that figures of a simulated domain hold for the simulator only; nothing for other domains."""
-    if domain == "simulated":
+def note_domain(domain: str, *, data: str | None = None) -> None:
+    """Say on stderr what figures are worth where a simulator is involved; nothing where none is.
+
+    Args:
+        domain: what the model was trained on, or what the data are. data: what the model is used on, where that is known.
+    """
+    if domain == "simulated" and data not in (None, "simulated"):
+        note("domain simulated: the model was trained on the simulator only; how it does on other frames is not known")
+    elif "simulated" in (domain, data):
         note("domain simulated: these numbers hold for the simulator only, and no published figure stands beside them")
 
 
