@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-from zoo.training.config import CLASS_WEIGHTS, KEEP, OPTIMIZERS, PRECISIONS, SCHEDULES
+from zoo.training.config import CLASS_WEIGHTS, KEEP, OPTIMIZERS, PRECISIONS, SCHEDULES, TrainSettings
+
+DEFAULTS = TrainSettings()
 
 
 @click.command()
@@ -24,23 +26,31 @@ from zoo.training.config import CLASS_WEIGHTS, KEEP, OPTIMIZERS, PRECISIONS, SCH
 @click.option(
     "--pipeline", "pipeline_file", type=click.Path(path_type=Path), help="TOML file with [[pipeline]], such as a run's config.toml."
 )
-@click.option("--epochs", type=int, help="Passes over the training frames.")
+@click.option("--epochs", type=int, help=f"Passes over the training frames. [default: {DEFAULTS.epochs}]")
 @click.option("--batch-size", type=int, help="Frames per forward pass. [default: 2 Mpixel's worth, 1 to 16]")
 @click.option("--accumulate", type=int, help="Forward passes per optimizer step. [default: to 16 frames]")
-@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)))
+@click.option(
+    "--optimizer", type=click.Choice(list(OPTIMIZERS)), help=f"adamw, or sgd with Nesterov's momentum. [default: {DEFAULTS.optimizer}]"
+)
 @click.option("--lr", type=float, help="Peak learning rate. [default: by optimizer]")
-@click.option("--weight-decay", type=float, help="Decoupled decay of kernels and matrices.")
-@click.option("--momentum", type=float, help="Of sgd; the first beta of adamw.")
-@click.option("--warmup", type=float, metavar="SHARE", help="Share of the steps in which the rate rises.")
-@click.option("--schedule", type=click.Choice(SCHEDULES))
-@click.option("--precision", type=click.Choice(PRECISIONS), help="auto: bf16 where the hardware has it.")
-@click.option("--clip-norm", type=float, help="Largest norm of the gradient; 0 does not clip.")
-@click.option("--class-weights", type=click.Choice(CLASS_WEIGHTS))
+@click.option("--weight-decay", type=float, help=f"Decoupled decay of kernels and matrices. [default: {DEFAULTS.weight_decay}]")
+@click.option("--momentum", type=float, help=f"Of sgd; the first beta of adamw. [default: {DEFAULTS.momentum}]")
+@click.option("--warmup", type=float, metavar="SHARE", help=f"Share of the steps in which the rate rises. [default: {DEFAULTS.warmup}]")
+@click.option("--schedule", type=click.Choice(SCHEDULES), help=f"After the warm-up: down to 0, or constant. [default: {DEFAULTS.schedule}]")
+@click.option("--precision", type=click.Choice(PRECISIONS), help=f"auto: bf16 where the hardware has it. [default: {DEFAULTS.precision}]")
+@click.option("--clip-norm", type=float, help=f"Largest norm of the gradient; 0 does not clip. [default: {DEFAULTS.clip_norm}]")
+@click.option(
+    "--class-weights", type=click.Choice(CLASS_WEIGHTS), help=f"balanced: each class weighs the same. [default: {DEFAULTS.class_weights}]"
+)
 @click.option("--loss", metavar="NAME", help="A registered loss. [default: cross_entropy]")
-@click.option("--keep", type=click.Choice(KEEP), help="Which weights become the model: of the last step, or of the best epoch.")
-@click.option("--seed", type=int, help="Of weights, order and augmentation.")
-@click.option("--workers", type=int, help="Threads that read frames.")
-@click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--keep",
+    type=click.Choice(KEEP),
+    help=f"Which weights become the model: of the last step, or of the best epoch. [default: {DEFAULTS.keep}]",
+)
+@click.option("--seed", type=int, help=f"Of weights, order and augmentation. [default: {DEFAULTS.seed}]")
+@click.option("--workers", type=int, help=f"Threads that read frames. [default: {DEFAULTS.workers}]")
+@click.option("--device", metavar="NAME", help=f"auto, cpu, cuda or cuda:N. [default: {DEFAULTS.device}]")
 @click.option(
     "--config", "config_file", type=click.Path(path_type=Path), help="TOML file; each key equals a flag. [default: ./zoo.toml if there]"
 )
