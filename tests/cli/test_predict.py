@@ -128,7 +128,7 @@ def test_errors_say_what_is_wrong(run: str, tmp_path: Path, arguments: list[str]
 def test_simulated_domain_and_other_products_are_said(tmp_path: Path, frames: list[str]) -> None:
     run = str(make_run(tmp_path / "sim", domain="simulated", products=("raw",)))
     refused = _zoo(run, frames[0])
-    assert "hold for the simulator only" in refused.stderr
+    assert "trained on the simulator only" in refused.stderr
     assert "other-product" in refused.stdout
     assert "--allow-product" in refused.stdout
     allowed = _zoo(run, frames[0], "--allow-product")
