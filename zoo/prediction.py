@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zoo.data.manifest import walk_files
 from zoo.errors import DataError, UsageError, ZooError
-from zoo.evaluation.inference import Classifier, FittedPipeline, classify, refusal_code
+from zoo.evaluation.inference import Classifier, FittedPipeline, classify, other_product, refusal_code
 from zoo.frames import Frame, read_frames
 from zoo.models import LoadedModel, load
 
@@ -194,9 +194,7 @@ class _Reader:
             str(path), info.hdu, "ok", rootname=info.rootname, instrument=info.instrument, filter=info.filter, product=info.product,
             height=height, width=width,
         )  # fmt: skip
-        if self.products and info.product not in self.products:
-            trained = ", ".join(sorted(self.products))
-            message = f"got product {info.product}, the run was trained on {trained}; --allow-product classifies it all the same"
+        if message := other_product(info.product, self.products):
             return replace(row, status="refused", code="other-product", message=message), None
         try:
             return replace(row, adapted=self.pipeline.adapts(frame)), self.pipeline.run_frame(frame)

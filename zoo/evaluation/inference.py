@@ -162,6 +162,17 @@ class Classifier:
         return np.asarray(chances.numpy(), dtype=np.float64)
 
 
+def other_product(product: str, products: frozenset[str] | None) -> str:
+    """Return why a frame of this product is refused, or nothing where it is not.
+
+    Args:
+        product: of the frame. products: those the run was trained on; ``None`` or none known allows all.
+    """
+    if not products or product in products:
+        return ""
+    return f"got product {product}, the run was trained on {', '.join(sorted(products))}; --allow-product takes it all the same"
+
+
 def refusal_code(error: Exception) -> str:
     """Return the stable word for why a frame was refused."""
     if isinstance(error, FrameError):

@@ -21,7 +21,7 @@ from zoo.data import DataSet, Row
 from zoo.data.baselines import Baselines
 from zoo.errors import DataError, UsageError, ZooError
 from zoo.evaluation import metrics
-from zoo.evaluation.inference import Classifier, FittedPipeline, classify, refusal_code
+from zoo.evaluation.inference import Classifier, FittedPipeline, classify, other_product, refusal_code
 from zoo.evaluation.intervals import METHOD, accuracy_interval
 from zoo.evaluation.result import Baseline, Evaluation, FrameResult, group_frames, score_intervals
 from zoo.evaluation.selection import Selection, select_data, split_seen
@@ -110,10 +110,8 @@ class _Reader:
                 exptime=info.exptime if math.isnan(row.exptime) else row.exptime,
                 adapted=self.pipeline.adapts(frame),
             )
-            if self.products and result.product not in self.products:
-                trained = ", ".join(sorted(self.products))
-                message = f"{path}: got product {result.product}, the run was trained on {trained}; --allow-product scores it all the same"
-                return [(replace(result, status="refused", code="other-product", message=message), None)]
+            if message := other_product(result.product, self.products):
+                return [(replace(result, status="refused", code="other-product", message=f"{path}: {message}"), None)]
             return [(result, self.pipeline.run_frame(frame))]
         except (ZooError, OSError) as error:
             return [(replace(result, status="refused", code=refusal_code(error), message=str(error)), None)]
