@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the ground up. A file imports from its own layer (its own folder) and from earlier ones.
 LAYERS = (
-    "errors", "settings", "storage", "hookspecs", "entries", "registry", "ops", "frames", "steps", "data", "models", "training",
+    "errors", "settings", "storage", "download", "hookspecs", "entries", "registry", "ops", "frames", "steps", "data", "models", "training",
     "evaluation", "prediction", "testing", "doctor",
 )  # fmt: skip
 

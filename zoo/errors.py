@@ -122,3 +122,13 @@ class InterruptedRunError(ZooError, RuntimeError):
     def __init__(self, message: str, *, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+class WeightsError(DataError):
+    """A file of weights cannot be read, or does not fit the model."""
+
+
+class NetworkError(ZooError, ConnectionError):
+    """Something could not be fetched over the network."""
+
+    exit_code = 7

@@ -16,21 +16,29 @@ if TYPE_CHECKING:
     from zoo.models.directory import load as load
     from zoo.models.directory import resolve_run as resolve_run
     from zoo.models.directory import save_model as save_model
+    from zoo.models.freeze import Frozen as Frozen
+    from zoo.models.freeze import freeze_until as freeze_until
     from zoo.models.macs import count_buffers as count_buffers
     from zoo.models.macs import count_macs as count_macs
     from zoo.models.macs import count_parameters as count_parameters
+    from zoo.models.pretrained import PretrainedReport as PretrainedReport
+    from zoo.models.pretrained import load_pretrained as load_pretrained
     from zoo.models.shape import check_input_shape as check_input_shape
 
 _HOME = {
+    "Frozen": "freeze",
     "LoadedModel": "directory",
+    "PretrainedReport": "pretrained",
     "check_input_shape": "shape",
     "count_buffers": "macs",
     "count_macs": "macs",
     "count_parameters": "macs",
     "create_model": "build",
     "describe_model": "build",
+    "freeze_until": "freeze",
     "list_models": "build",
     "load": "directory",
+    "load_pretrained": "pretrained",
     "resolve_run": "directory",
     "save_model": "directory",
 }
