@@ -342,3 +342,36 @@ def test_arrays_that_are_no_image_are_refused(array: np.ndarray[Any, Any], code:
 def test_arrays_have_no_hdus() -> None:
     with pytest.raises(FrameError, match="bad-hdu"):
         read_frames(np.ones((2, 2)), hdu=1)
+
+
+def test_planes_of_a_cube_are_read_one_by_one(tmp_path: Path) -> None:
+    cube = RNG.integers(-9, 9, (2, 3, 4, 5)).astype(np.int16)
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(cube), fits.ImageHDU(cube[0, 0])]).writeto(tmp_path / "c.fits")
+    assert read_info(tmp_path / "c.fits").hdu == 2
+    with fits.open(tmp_path / "c.fits") as hdus:
+        for plane in range(6):
+            expected = cube.reshape(6, 4, 5)[plane].astype(np.float32)
+            for frame in (read_frame(tmp_path / "c.fits", plane=plane), read_frame(hdus, 1, plane), read_frame(cube, plane=plane)):
+                assert frame.info.plane == plane
+                np.testing.assert_array_equal(frame.decode()[0].numpy(), expected)
+    assert read_frame(tmp_path / "c.fits", hdu=2, plane=0).info.plane is None
+    assert read_info(tmp_path / "c.fits", hdu=1, plane=4).plane == 4
+
+
+@pytest.mark.parametrize(("hdu", "plane"), [(0, 6), (0, -1), (1, 1)])
+def test_planes_that_are_not_there_are_refused(hdu: int, plane: int, tmp_path: Path) -> None:
+    cube = np.zeros((6, 4, 5), np.int16)
+    fits.HDUList([fits.PrimaryHDU(cube), fits.ImageHDU(cube[0])]).writeto(tmp_path / "c.fits")
+    for call in (read_frames, read_info):
+        with pytest.raises(FrameError, match=rf"HDU {hdu}: bad-plane: got plane {plane}, expected 0 to {0 if hdu else 5}"):
+            call(tmp_path / "c.fits", hdu=hdu, plane=plane)
+    with pytest.raises(FrameError, match="bad-plane"):
+        read_frames(cube, plane=6)
+
+
+def test_cubes_without_a_plane_say_how_to_choose(tmp_path: Path) -> None:
+    fits.PrimaryHDU(np.zeros((3, 4, 5), np.int16)).writeto(tmp_path / "c.fits")
+    with pytest.raises(FrameError, match=r"not-2d: got an image of 5 x 4 x 3, expected two axes; choose one with --plane 0 to 2"):
+        read_frames(tmp_path / "c.fits")
+    fits.PrimaryHDU(np.zeros((1, 4, 5), np.int16)).writeto(tmp_path / "flat.fits")
+    assert read_frame(tmp_path / "flat.fits").shape == (1, 4, 5)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import math
 import mmap
 import os
 import stat
@@ -52,7 +53,7 @@ class _Opened:
     data: mmap.mmap | bytearray | HDUList
 
 
-def read_frames(source: Source, *, hdu: int | None = None) -> list[Frame]:
+def read_frames(source: Source, *, hdu: int | None = None, plane: int | None = None) -> list[Frame]:
     """Every frame of a file, an HDU list or an array.
 
     Raw and ``flt``/``flc`` exposures of ACS/WFC, WFC3/UVIS and ACS/HRC give one frame per SCI extension; anything else gives its first 2-D
@@ -63,38 +64,42 @@ def read_frames(source: Source, *, hdu: int | None = None) -> list[Frame]:
         source: path of a FITS file, also ``.gz`` or ``.bz2``; an ``astropy.io.fits.HDUList``; or a 2-D array (``(1, H, W)`` also), which is
             copied. Masked pixels of a masked array become NaN.
         hdu: read this HDU instead, whatever it is called.
+        plane: which plane of a cube, counted from 0 along its first axis in numpy's order (along all axes before the last two, flattened).
+            Without ``hdu`` it is a plane of the first image with two axes or more. A 2-D image has plane 0 only.
     Returns: frames whose pixels are views of one copy-on-write mapping of the file.
     Raises: FrameError: if the source is refused; its ``code`` is one of those listed in :mod:`zoo.frames.gate`.
     """
     if isinstance(source, np.ndarray):
         if hdu is not None:
             raise FrameError("bad-hdu", path=None, hdu=hdu, got="an array", expected="no HDU number with an array")
-        pixels, encoding = encode_array(source)
-        return [Frame(pixels, encoding)]
+        array, info = (source, FrameInfo()) if plane is None else _plane_of_array(source, plane)
+        pixels, encoding = encode_array(array)
+        return [Frame(pixels, encoding, info)]
     opened = _open(source)
-    return [_frame(opened, index) for index in _choose(opened, hdu)]
+    return [_frame(opened, index, plane) for index in _choose(opened, hdu, plane)]
 
 
-def read_frame(source: Source, hdu: int | None = None) -> Frame:
-    """The only frame of a source, or the one of ``hdu``; see :func:`read_frames`.
+def read_frame(source: Source, hdu: int | None = None, plane: int | None = None) -> Frame:
+    """The only frame of a source, or the one of ``hdu`` and ``plane``; see :func:`read_frames`.
 
     Raises: FrameError: ``several-frames`` if there are several and ``hdu`` is not given; or any refusal of :func:`read_frames`.
     """
     if isinstance(source, np.ndarray):
-        return read_frames(source, hdu=hdu)[0]
+        return read_frames(source, hdu=hdu, plane=plane)[0]
     opened = _open(source)
-    return _frame(opened, _one(opened, hdu))
+    return _frame(opened, _one(opened, hdu, plane), plane)
 
 
-def read_info(source: Source, hdu: int | None = None) -> FrameInfo:
+def read_info(source: Source, hdu: int | None = None, plane: int | None = None) -> FrameInfo:
     """What the headers say of one frame; its pixels are not touched.
 
     Raises: FrameError: as :func:`read_frame`, short of what only the layout of a raw frame can show.
     """
     if isinstance(source, np.ndarray):
-        return FrameInfo()
+        return read_frames(source, hdu=hdu, plane=plane)[0].info
     opened = _open(source)
-    return _info(opened, _one(opened, hdu))
+    index = _one(opened, hdu, plane)
+    return replace(_info(opened, index), plane=_plane_of(opened, index, plane)[0])
 
 
 def list_hdus(source: Source) -> tuple[int, ...]:
@@ -104,7 +109,7 @@ def list_hdus(source: Source) -> tuple[int, ...]:
     """
     if isinstance(source, np.ndarray):
         return (0,)
-    return tuple(_choose(_open(source), None))
+    return tuple(_choose(_open(source), None, None))
 
 
 def encode_array(array: np.ndarray[Any, Any]) -> tuple[Tensor, Encoding]:
@@ -212,16 +217,16 @@ def _hdus_of_list(hdulist: HDUList) -> list[Hdu]:
     return result
 
 
-def _choose(opened: _Opened, hdu: int | None) -> list[int]:
+def _choose(opened: _Opened, hdu: int | None, plane: int | None) -> list[int]:
     """The HDUs that become frames."""
     hdus, path = opened.hdus, opened.path
     if hdu is not None:
         if not 0 <= hdu < len(hdus):
             raise FrameError("bad-hdu", path=path, hdu=hdu, got=f"a file of {len(hdus)} HDUs", expected=f"0 to {len(hdus) - 1}")
-        if hdus[hdu].shape is None:
+        if hdus[hdu].planes != 1 and (plane is None or not hdus[hdu].planes):
             raise _no_image([hdus[hdu]], path, hdu)
         return [hdu]
-    images = [found for found in hdus if found.shape is not None]
+    images = [found for found in hdus if found.planes == 1 or (found.planes and plane is not None)]
     if not images:
         raise _no_image(hdus, path, None)
     chips = [found.index for found in images if found.header.get("EXTNAME") == "SCI"]
@@ -234,8 +239,8 @@ def _choose(opened: _Opened, hdu: int | None) -> list[int]:
     return [images[0].index]
 
 
-def _one(opened: _Opened, hdu: int | None) -> int:
-    indices = _choose(opened, hdu)
+def _one(opened: _Opened, hdu: int | None, plane: int | None) -> int:
+    indices = _choose(opened, hdu, plane)
     if len(indices) > 1:
         remedy = f"pass hdu={' or '.join(map(str, indices))}"
         raise FrameError("several-frames", path=opened.path, got=f"{len(indices)} frames", expected="one", remedy=remedy)
@@ -246,7 +251,10 @@ def _no_image(hdus: Sequence[Hdu], path: Path | None, hdu: int | None) -> FrameE
     kinds = {found.kind for found in hdus}
     shapes = [found.axes[::-1] for found in hdus if found.kind == "image" and found.axes and 0 not in found.axes]
     if shapes:
-        return FrameError("not-2d", path=path, hdu=hdu, got=f"an image of {' x '.join(map(str, shapes[0]))}", expected="two axes")
+        cubes = [found.planes for found in hdus if found.planes]
+        remedy = f"choose one with --plane 0 to {cubes[0] - 1} (plane= in Python)" if cubes else ""
+        got = f"an image of {' x '.join(map(str, shapes[0]))}"
+        return FrameError("not-2d", path=path, hdu=hdu, got=got, expected="two axes", remedy=remedy)
     if "compressed" in kinds:
         return FrameError(
             "compressed", path=path, hdu=hdu, got="a tile-compressed image", expected="plain pixels", remedy="run funpack on it"
@@ -265,19 +273,41 @@ def _info(opened: _Opened, index: int) -> FrameInfo:
     return replace(info, product="raw") if info.product == "other" and info.instrument in _CAMERAS and counts else info
 
 
-def _frame(opened: _Opened, index: int) -> Frame:
+def _plane_of(opened: _Opened, index: int, plane: int | None) -> tuple[int | None, int]:
+    """The plane as :class:`FrameInfo` names it (``None`` in a 2-D image), and as a number.
+
+    Raises: FrameError: ``bad-plane``.
+    """
+    planes = opened.hdus[index].planes
+    if plane is not None and not 0 <= plane < planes:
+        raise FrameError("bad-plane", path=opened.path, hdu=index, got=f"plane {plane}", expected=f"0 to {planes - 1}")
+    return (None if planes == 1 else plane), plane or 0
+
+
+def _plane_of_array(array: np.ndarray[Any, Any], plane: int) -> tuple[np.ndarray[Any, Any], FrameInfo]:
+    planes = math.prod(array.shape[:-2])
+    if array.ndim < 2 or array.size == 0:
+        return array, FrameInfo()
+    if not 0 <= plane < planes:
+        raise FrameError("bad-plane", path=None, got=f"plane {plane} of an array of {array.shape}", expected=f"0 to {planes - 1}")
+    return array.reshape(-1, *array.shape[-2:])[plane], FrameInfo(plane=None if planes == 1 else plane)
+
+
+def _frame(opened: _Opened, index: int, plane: int | None) -> Frame:
     """Build the frame of one HDU that has passed the gate."""
     found, path = opened.hdus[index], opened.path
-    info = _info(opened, index)
+    named, number = _plane_of(opened, index, plane)
+    info = replace(_info(opened, index), plane=named)
     raw = info.product == "raw" and found.header.get("EXTNAME") == "SCI"
     layout = layout_of(opened.hdus[0].header, found.header, path=path, hdu=index) if raw else None
-    height, width = found.shape or (0, 0)
+    height, width = found.axes[-2:]
     if isinstance(opened.data, mmap.mmap | bytearray):
         bscale, bzero, blank = check_scaling(found, path)
         encoding = Encoding(found.bitpix, bscale, bzero, blank)
-        pixels = torch.frombuffer(opened.data, dtype=torch.uint8, count=found.size, offset=found.offset).view(height, -1)
+        size = height * width * encoding.itemsize
+        pixels = torch.frombuffer(opened.data, dtype=torch.uint8, count=size, offset=found.offset + number * size).view(height, -1)
     else:
-        pixels, encoding = encode_array(np.reshape(opened.data[index].data, (height, width)))
+        pixels, encoding = encode_array(np.reshape(opened.data[index].data, (-1, height, width))[number])
     regions: tuple[Region, ...] = ()
     if info.product == "flt" and info.instrument == "WFC3/UVIS" and info.chip in (1, 2) and (height, width) == (2051, 4096):
         regions = (Region(y=3 if info.chip == 1 else 0, x=0, height=2048, width=4096),)

@@ -32,6 +32,7 @@ class FrameInfo:
 
     Attributes:
         path, hdu: the file and the index of its HDU; ``None`` for pixels that came from memory.
+        plane: which plane of a cube, from 0; ``None`` where the image has only two axes.
         rootname: ``ROOTNAME``, else the file name without its suffixes.
         instrument: ``ACS/WFC``, ``WFC3/UVIS``, ``ACS/HRC``, or whatever ``INSTRUME`` and ``DETECTOR`` spell.
         detector: ``DETECTOR``.
@@ -47,6 +48,7 @@ class FrameInfo:
 
     path: Path | None = None
     hdu: int | None = None
+    plane: int | None = None
     rootname: str = ""
     instrument: str = ""
     detector: str = ""

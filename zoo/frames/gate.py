@@ -19,6 +19,7 @@ reader allocate, loop or map more than the file itself holds. A refusal is a :cl
 ``not-2d``                   the images have other than two axes longer than 1
 ``table-hdu``                the HDU asked for is a table
 ``bad-hdu``                  there is no HDU of that number
+``bad-plane``                the image has no plane of that number
 ``several-frames``           one frame was asked for and the file holds more
 ``bad-dtype``                an array whose type FITS cannot hold
 ``subarray``, ``binned``     a raw Hubble frame that is not the full, unbinned chip
@@ -73,11 +74,14 @@ class Hdu:
     size: int
 
     @property
+    def planes(self) -> int:
+        """How many 2-D images lie in an image: 1 for one with two axes longer than 1, 0 where there are no pixels or only one axis."""
+        return math.prod(self.axes[:-2]) if self.kind == "image" and len(self.axes) > 1 and 0 not in self.axes else 0
+
+    @property
     def shape(self) -> tuple[int, int] | None:
         """``(H, W)`` of a 2-D image with pixels; axes of length 1 beyond the second do not count."""
-        if self.kind != "image" or len(self.axes) < 2 or 0 in self.axes or any(n != 1 for n in self.axes[:-2]):
-            return None
-        return self.axes[-2], self.axes[-1]
+        return (self.axes[-2], self.axes[-1]) if self.planes == 1 else None
 
 
 def scan(data: bytes | bytearray | mmap.mmap, path: Path | str | None) -> list[Hdu]:
