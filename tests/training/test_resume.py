@@ -145,7 +145,7 @@ def test_resume_takes_checkpoints_between_epochs(configure: Configure, monkeypat
     saved: list[int] = []
     save = fit.save_checkpoint
     monkeypatch.setattr(fit, "CHECKPOINT_INTERVAL_S", 0.0)
-    monkeypatch.setattr(fit, "save_checkpoint", lambda *a: (saved.append(a[3].step), save(*a)))
+    monkeypatch.setattr(fit, "save_checkpoint", lambda *a: (saved.append(a[1].position.step), save(*a)))
     train(configure(train={"epochs": 1}))
     assert saved == [1, 2, 3, 4, 4]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,11 @@ class Plan:
     def steps(self) -> int:
         """Optimizer steps of the whole run."""
         return self.steps_per_epoch * self.config.train.epochs
+
+    def group_sizes(self, start: int = 0) -> Iterator[int]:
+        """Yield how many batches each optimizer step of an epoch takes, from batch ``start`` on; the last may take fewer."""
+        for first in range(start, self.batches_per_epoch, self.accumulate):
+            yield min(self.accumulate, self.batches_per_epoch - first)
 
     @property
     def products(self) -> tuple[str, ...]:
