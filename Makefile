@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 DEMO_RUN ?= runs/demo
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test install check-system lint types warnings pytest wheel clean
+.PHONY: demo test install lint types warnings pytest wheel wheel-test clean
 
 demo: install
 	@sh .ci/demo.sh "$(BIN)" "$(DEMO_RUN)"
@@ -46,6 +46,10 @@ pytest: install
 
 wheel: install
 	$(BIN)/python -m build
+
+# sdist, wheel from it, a fresh environment with the wheel, and the example plugin beside it.
+wheel-test: install
+	.ci/wheel.sh $(BIN)/python
 
 clean:
 	rm -rf build dist *.egg-info zoo/_native*.so zoo/_native_failure.txt .pytest_cache .mypy_cache .ruff_cache

@@ -7,10 +7,15 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
+import yaml
+
+import zoo
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_SOURCES = (".git", ".venv", "build", "dist", "runs", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", "*.so")
@@ -67,8 +72,12 @@ def test_sdist_holds_everything_needed_to_build_and_test(source: Path, unpacked:
         assert not missing
     for path in (source / "csrc").iterdir():
         assert (unpacked / "csrc" / path.name).is_file()
-    for name in ("LICENSE", "pyproject.toml", "setup.py", "zoo/py.typed"):
-        assert (unpacked / name).is_file()
+    for folder in (".ci", "benchmarks", "docs"):
+        for path in (source / folder).rglob("*"):
+            assert (unpacked / path.relative_to(source)).exists(), path
+    for path in source.iterdir():
+        assert (unpacked / path.name).exists() or path.name == ".gitignore", path
+    assert (unpacked / "zoo" / "py.typed").is_file()
 
 
 def test_sdist_holds_no_file_twice_and_no_build_product(unpacked: Path) -> None:
@@ -91,6 +100,43 @@ def test_wheel_holds_the_package_zoo_and_nothing_else(source: Path, pure_wheel: 
 
 def test_wheel_without_the_extension_fits_every_platform(pure_wheel: Path) -> None:
     assert pure_wheel.name.endswith("-py3-none-any.whl")
+
+
+def test_wheel_declares_the_extras_and_the_version(pure_wheel: Path) -> None:
+    with zipfile.ZipFile(pure_wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = Parser().parsestr(archive.read(name).decode())
+    assert metadata["Version"] == zoo.__version__
+    assert set(metadata.get_all("Provides-Extra", [])) == {"tensorboard", "parquet", "test"}
+
+
+def test_citation_names_this_version_and_the_paper() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= set(citation)
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    (paper,) = citation["references"]
+    assert paper["identifiers"][0]["value"] == f"arXiv:{project['urls']['Paper'].rpartition('/')[2]}"
+
+
+def test_every_test_requirement_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = {line.split(">=")[0] for lines in (project["dependencies"], *extras.values()) for line in lines}
+    pinned = {line.split("==")[0].replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    assert {name for name in wanted if not name.startswith("celestial-zoo[")} <= pinned
+
+
+def test_commit_hooks_run_the_tools_of_the_makefile_and_download_nothing() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [repository["repo"] for repository in hooks] == ["local"]
+    makefile = (ROOT / "Makefile").read_text()
+    for hook in hooks[0]["hooks"]:
+        tool, *words = hook["entry"].removeprefix(".venv/bin/").split()
+        assert hook["language"] == "system"
+        assert f"$(BIN)/{tool} {words[0]}" in makefile, hook["entry"]
 
 
 def test_installed_wheel_is_one_package(pure_wheel: Path, tmp_path: Path) -> None:
