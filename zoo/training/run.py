@@ -126,7 +126,7 @@ def write_environment(path: Path, config: TrainConfig, facts: Mapping[str, Any])
         {
             "schema": 1,
             "zoo": zoo.__version__,
-            "commit": _commit(),
+            "commit": source_commit(),
             "python": platform.python_version(),
             "platform": platform.platform(),
             "versions": versions,
@@ -180,8 +180,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
-    """The commit of the source tree that zoo runs from, if it is one."""
+def source_commit() -> str | None:
+    """Return the commit of the source tree that zoo runs from, if it is one."""
     root = Path(zoo.__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
