@@ -8,22 +8,19 @@ else goes on working.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
-import importlib.metadata
-import importlib.util
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pluggy
 
 from zoo import hookspecs
 from zoo.entries import KINDS, Entry, Option, make_register
 from zoo.errors import AmbiguousNameError, PluginError, UnknownNameError, UsageError
+from zoo.sources import Source, find_again, find_in_path, find_installed, is_path
 
 __all__ = [
     "BUILTIN",
@@ -41,15 +38,24 @@ __all__ = [
 
 BUILTIN = ("zoo.plugins",)
 BUILTIN_OWNER = "zoo"
-ENTRY_POINT_GROUP = "zoo"
 
-_SINGULAR = {"models": "model", "steps": "step", "datasets": "data set", "losses": "loss", "loggers": "logger", "commands": "command"}
+SINGULAR = {"models": "model", "steps": "step", "datasets": "data set", "losses": "loss", "loggers": "logger", "commands": "command"}
 _REMEDY = {"models": "Run 'zoo models list'.", "steps": "Run 'zoo steps list'.", "datasets": "Run 'zoo data list'."}
+
+
+# Where loading a plugin can end: its import, its zoo_api, its hooks, what it registers, or a name that another plugin holds.
+Stage = Literal["import", "api", "hooks", "register", "clash"]
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin that was loaded: the distribution it came from, and how many names of each kind it registered."""
+    """A plugin that was loaded, and how many names of each kind it registered.
+
+    Attributes:
+        name: the name of its entry point, or of its file without the suffix.
+        source: ``module`` or ``module:attribute`` of an installed plugin, an absolute path, or ``object``.
+        distribution, version: what pip knows it by; empty for a single file.
+    """
 
     name: str
     source: str
@@ -63,8 +69,8 @@ class Failure:
     """What went wrong with one plugin, in one line, and the exception behind it.
 
     Attributes:
-        distribution: the name that pip knows it by; empty for a single file.
-        loaded: whether the plugin works all the same, as one does whose name clashed.
+        distribution: the name and version that pip knows it by; empty for a single file.
+        stage: where loading it ended.
     """
 
     plugin: str
@@ -72,7 +78,12 @@ class Failure:
     cause: str
     error: BaseException
     distribution: str = ""
-    loaded: bool = False
+    stage: Stage = "import"
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the plugin works all the same, as one does whose name clashed."""
+        return self.stage == "clash"
 
 
 class Registry:
@@ -108,16 +119,18 @@ class Registry:
         Args:
             entry_points: whether the entry points of group ``zoo`` are loaded.
             only: names of the entry points to load; ``None`` for all of them.
-            files: Python files loaded without packaging.
+            files: Python files, or folders with a ``pyproject.toml``, loaded without installation; each takes the place of an installed
+                plugin of the same name.
             strict: raise the first failure instead of keeping it.
-        Raises: PluginError: a file in ``files`` does not exist, or any failure when ``strict``.
+        Raises: PluginError: one of ``files`` does not exist or is no plugin, or any failure when ``strict``.
         """
         registry = cls()
         registry.load_builtin()
-        if entry_points:
-            registry._load_entry_points(only)
         for path in files:
-            registry._load_file(path)
+            for source in find_in_path(path):
+                registry.add_source(source)
+        if entry_points:
+            registry._load_installed(only)
         if strict and registry.failures:
             failure = registry.failures[0]
             raise PluginError(f"plugin {failure.plugin!r} ({failure.source}): {failure.cause}") from failure.error
@@ -130,59 +143,45 @@ class Registry:
         if self.failures:
             raise self.failures[0].error
 
-    def _load_entry_points(self, only: Iterable[str] | None) -> None:
+    def _load_installed(self, only: Iterable[str] | None) -> None:
         allowed = None if only is None else set(only)
-        found = sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda point: (point.name, point.value))
-        for point in found:
-            if allowed is not None and point.name not in allowed:
-                continue
-            distribution = point.dist
-            facts = (distribution.name, distribution.version) if distribution else ("", "")
-            try:
-                plugin = point.load()
-            except Exception as error:
-                self._fail(point.name, point.value, error, distribution=" ".join(facts).strip())
-                continue
-            self.add(plugin, name=point.name, source=point.value, distribution=facts[0], version=facts[1])
-        for name in sorted((allowed or set()) - {point.name for point in found}):
-            installed = ", ".join(point.name for point in found) or "none"
+        found = find_installed()
+        replaced = {held.name for held in self.plugins if is_path(held.source)} | {held.plugin for held in self.failures}
+        for source in found:
+            if source.name not in replaced and (allowed is None or source.name in allowed):
+                self.add_source(source)
+        for name in sorted((allowed or set()) - {source.name for source in found}):
+            installed = ", ".join(source.name for source in found) or "none"
             self._fail(name, "ZOO_PLUGINS", PluginError(f"no installed plugin has this name; installed: {installed}"))
 
-    def _load_file(self, path: Path) -> None:
-        if not path.is_file():
-            raise PluginError(f"--plugin {path}: no such file; expected a Python file with functions marked @zoo.hookimpl")
-        # Its own name where that is free, so that "mynet:build" in mynet.py refers to itself; the hash keeps two files of one name apart.
-        free = path.stem.isidentifier() and path.stem not in sys.modules and importlib.util.find_spec(path.stem) is None
-        digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
-        module_name = path.stem if free else f"zoo_plugin_{digest}"
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        if spec is None or spec.loader is None:
-            raise PluginError(f"--plugin {path}: not a Python source file")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
+    def add_source(self, source: Source) -> None:
+        """Import one plugin and register it; a failure is kept in ``failures``."""
         try:
-            spec.loader.exec_module(module)
+            plugin = source.load()
         except Exception as error:
-            del sys.modules[module_name]
-            self._fail(path.stem, str(path), error)
+            self._fail(source.name, source.text, error, distribution=f"{source.distribution} {source.version}".strip())
             return
-        self.add(module, name=path.stem, source=str(path))
+        self.add(plugin, name=source.name, source=source.text, distribution=source.distribution, version=source.version)
+
+    def add_again(self, name: str, source: str) -> None:
+        """Load what a :class:`Plugin` or :class:`Failure` of another registry, or of another process, names by these two."""
+        for found in find_again(name, source):
+            self.add_source(found)
 
     def add(self, plugin: object, *, name: str, source: str, distribution: str = "", version: str = "") -> None:
         """Register one plugin: all of its hooks succeed, or none of its names stay. A failure is kept in ``failures``."""
         staged: list[Entry] = []
+        stage: Stage = "api"
         try:
-            wanted = getattr(plugin, "zoo_api", hookspecs.API_VERSION)
-            if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
-                raise PluginError(f"zoo_api must be a positive integer, got {wanted!r}")
-            if wanted > hookspecs.API_VERSION:
-                raise PluginError(f"it asks for plugin API {wanted}, this zoo offers {hookspecs.API_VERSION}; upgrade celestial-zoo")
+            self._refuse_api(plugin)
             if self._manager.has_plugin(name):
                 raise PluginError(f"a plugin named {name!r} is already loaded")
+            stage = "hooks"
             self._manager.register(plugin, name=name)
             self._refuse_unknown_hooks(plugin)
             if not self._manager.get_hookcallers(plugin):
                 raise PluginError("it has no function marked @zoo.hookimpl; see zoo.hookspecs for the six hooks")
+            stage = "register"
             others = [p for p in self._manager.get_plugins() if p is not plugin]
             for kind in KINDS:
                 caller = self._manager.subset_hook_caller(f"register_{kind}", others)
@@ -191,13 +190,21 @@ class Registry:
         except Exception as error:
             if self._manager.get_plugin(name) is plugin:
                 self._manager.unregister(plugin)
-            self._fail(name, source, error, distribution=f"{distribution} {version}".strip())
+            self._fail(name, source, error, distribution=f"{distribution} {version}".strip(), stage=stage)
             return
         self._report_clashes(name, source, staged)
         for entry in staged:
             self._entries[entry.kind][entry.owner, entry.name] = entry
         counts = {kind: sum(entry.kind == kind for entry in staged) for kind in KINDS}
         self.plugins.append(Plugin(name, source, distribution, version, counts))
+
+    @staticmethod
+    def _refuse_api(plugin: object) -> None:
+        wanted = getattr(plugin, "zoo_api", hookspecs.API_VERSION)
+        if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
+            raise PluginError(f"zoo_api must be a positive integer, got {wanted!r}")
+        if wanted > hookspecs.API_VERSION:
+            raise PluginError(f"it asks for plugin API {wanted}, this zoo offers {hookspecs.API_VERSION}; upgrade celestial-zoo")
 
     def _refuse_unknown_hooks(self, plugin: object) -> None:
         known = [f"register_{kind}" for kind in KINDS]
@@ -210,20 +217,24 @@ class Registry:
         seen: set[tuple[str, str]] = set()
         for entry in staged:
             if (entry.kind, entry.name) in seen:
-                raise PluginError(f"it registers the {_SINGULAR[entry.kind]} {entry.name!r} twice")
+                raise PluginError(f"it registers the {SINGULAR[entry.kind]} {entry.name!r} twice")
             seen.add((entry.kind, entry.name))
 
     def _report_clashes(self, name: str, source: str, staged: Sequence[Entry]) -> None:
         for entry in staged:
             holders = [owner for owner, held in self._entries[entry.kind] if held == entry.name]
             if holders:
-                what = f"the {_SINGULAR[entry.kind]} {entry.name!r} is registered by {' and '.join(map(repr, [*holders, name]))}"
-                self._fail(name, source, PluginError(f"{what}; name it as '{name}:{entry.name}'"), loaded=True)
+                what = f"the {SINGULAR[entry.kind]} {entry.name!r} is registered by {' and '.join(map(repr, [*holders, name]))}"
+                self._fail(name, source, PluginError(f"{what}; name it as '{name}:{entry.name}'"), stage="clash")
 
-    def _fail(self, plugin: str, source: str, error: BaseException, *, distribution: str = "", loaded: bool = False) -> None:
+    def _fail(self, plugin: str, source: str, error: BaseException, *, distribution: str = "", stage: Stage = "import") -> None:
         words = str(error).strip().splitlines() or [""]
         cause = words[0] if isinstance(error, PluginError) else f"{type(error).__name__}: {words[0]}"
-        self.failures.append(Failure(plugin, source, cause, error, distribution, loaded))
+        self.failures.append(Failure(plugin, source, cause, error, distribution, stage))
+
+    def module(self, name: str) -> object | None:
+        """The module or object that a loaded plugin is, or ``None``."""
+        return self._manager.get_plugin(name)
 
     def entries(self, kind: str) -> list[Entry]:
         """Every entry of a kind, sorted by name and owner."""
@@ -253,11 +264,11 @@ class Registry:
         if len(holders) == 1:
             return table[holders[0], name]
         if len(holders) > 1:
-            raise AmbiguousNameError(_SINGULAR[kind], name, holders)
+            raise AmbiguousNameError(SINGULAR[kind], name, holders)
         owner, _, rest = name.partition(":")
         if (owner, rest) in table:
             return table[owner, rest]
-        raise UnknownNameError(_SINGULAR[kind], name, self.names(kind), remedy=_REMEDY.get(kind, f"Known: {', '.join(self.names(kind))}."))
+        raise UnknownNameError(SINGULAR[kind], name, self.names(kind), remedy=_REMEDY.get(kind, f"Known: {', '.join(self.names(kind))}."))
 
     def build(self, kind: str, name: str, /, *, options: Mapping[str, object] | None = None, **arguments: Any) -> Any:
         """Import what a name refers to and call it with ``arguments`` and the parsed ``options``.
