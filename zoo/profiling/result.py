@@ -1,0 +1,177 @@
+"""What a profile says: one record per model, each with one per step, and one per op and kind of pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from zoo.profiling.samples import FLOORS, Percentile, percentile
+
+MODES = ("infer", "train")
+MEASURED, SKIPPED, TOO_SLOW, OUT_OF_MEMORY, CRASHED, FAILED = "measured", "skipped", "too-slow", "out-of-memory", "crashed", "failed"
+
+
+@dataclass(frozen=True)
+class StepProfile:
+    """One inference, or one training step, of a model. Bytes and seconds; ``None`` where something was not measured.
+
+    Attributes:
+        mode: ``infer`` or ``train``.
+        status: ``measured``; ``skipped`` (it needs more memory than is free, and was not tried); ``too-slow`` (no run ended in time, or
+            none could); ``out-of-memory``; ``crashed`` (the process ended by a signal or without a word); ``failed`` (an error).
+        note: why it was not measured; empty where it was.
+        exit_code: what the command line returns for an error; 0 where there was none.
+        bound_bytes: least memory, computed without running; of tensors alone.
+        free_bytes: free memory of the device when the process began.
+        peak_bytes: on the CPU the highest resident set during the steps, above the one after all imports and before the model; on a GPU the
+            highest sum of torch's tensors.
+        reserved_bytes: highest memory that torch's allocator held on a GPU.
+        host_peak_bytes: highest resident set of the whole process during the steps.
+        samples_s: wall time of each run that counts, in the order of the runs.
+        device_s: time of the same runs on the GPU's stream.
+        first_s: the first run, which prepares kernels and memory.
+        warmup: runs before the samples.
+        steady: whether the times had settled before the samples began.
+    """
+
+    mode: str
+    status: str
+    note: str = ""
+    exit_code: int = 0
+    bound_bytes: int | None = None
+    free_bytes: int | None = None
+    peak_bytes: int | None = None
+    reserved_bytes: int | None = None
+    host_peak_bytes: int | None = None
+    samples_s: tuple[float, ...] = ()
+    device_s: tuple[float, ...] = ()
+    first_s: float | None = None
+    warmup: int = 0
+    steady: bool = False
+
+    @property
+    def cut(self) -> str:
+        """What the budget has cut from the measurement, in words; empty where nothing was."""
+        if self.status != MEASURED or self.steady:
+            return ""
+        if self.warmup == 0:
+            return "a single run, without warm-up, took the budget"
+        runs = "1 run" if self.warmup == 1 else f"{self.warmup} runs"
+        return f"the budget ended the warm-up after {runs}, before the times had settled"
+
+    def percentile(self, percent: int) -> Percentile:
+        """Return the 50th, 90th or 99th percentile of the latency, empty where the samples are too few for it."""
+        return percentile(self.samples_s, percent)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, with the percentiles."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return values | {"cut": self.cut} | {f"p{percent}": _plain(self.percentile(percent)) for percent in FLOORS}
+
+
+@dataclass(frozen=True)
+class ModelProfile:
+    """One model.
+
+    Attributes:
+        model: its name with the options that differ from their defaults, or the run directory as it was given.
+        label: the name with its options, also for a run; the same as ``model`` where the model could not be built.
+        input_shape: ``(C, H, W)`` of one frame; empty where the model could not be built.
+        batch: frames per step.
+        parameters: elements. macs: multiply-accumulates of convolutions and matrix products for one frame; ``None`` where unknown.
+        weights_bytes: parameters and buffers as they lie in memory.
+        steps: one per mode.
+    """
+
+    model: str
+    label: str
+    input_shape: tuple[int, ...] = ()
+    batch: int = 1
+    parameters: int | None = None
+    macs: int | None = None
+    weights_bytes: int | None = None
+    steps: tuple[StepProfile, ...] = ()
+
+    def step(self, mode: str) -> StepProfile:
+        """Return the record of ``infer`` or ``train``. Raises: KeyError: that mode was not asked for."""
+        for step in self.steps:
+            if step.mode == mode:
+                return step
+        raise KeyError(mode)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "steps"}
+        return {**values, "steps": [step.to_dict() for step in self.steps]}
+
+
+@dataclass(frozen=True)
+class OpProfile:
+    """One op on one frame, beside its reference in pure torch and a copy of a float32 frame of the same size, in one process.
+
+    Attributes:
+        op: its name in `zoo.ops`. pixels: ``int16`` or ``float32``, as they lie in a FITS file.
+        shape: ``(H, W)`` in pixels.
+        status, note, exit_code: as in `StepProfile`.
+        median_s, iqr_s, runs: of the op, writing into memory that exists.
+        copy_s: median of the copies made in turn with it. copies: ``median_s / copy_s``.
+        reference_s, reference_iqr_s, reference_runs: of the reference, which allocates its result.
+        speedup: ``reference_s / median_s``.
+        difference: largest difference to the reference, as a share of the reference's largest value; for statistics the largest relative
+            difference of a figure.
+    """
+
+    op: str
+    pixels: str
+    shape: tuple[int, ...] = ()
+    status: str = MEASURED
+    note: str = ""
+    exit_code: int = 0
+    median_s: float | None = None
+    iqr_s: float | None = None
+    runs: int = 0
+    copy_s: float | None = None
+    copies: float | None = None
+    reference_s: float | None = None
+    reference_iqr_s: float | None = None
+    reference_runs: int = 0
+    speedup: float | None = None
+    difference: float | None = None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Models and ops side by side, in the order asked for.
+
+    Attributes:
+        models, ops: the records.
+        metadata: versions, machine, device, threads, allocator settings, commit, seed, and what was asked for.
+    """
+
+    models: tuple[ModelProfile, ...] = ()
+    ops: tuple[OpProfile, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def records(self) -> tuple[StepProfile | OpProfile, ...]:
+        """One record per model and mode, then those of the ops."""
+        return (*(step for model in self.models for step in model.steps), *self.ops)
+
+    @property
+    def measured(self) -> int:
+        """How many records hold a measurement."""
+        return sum(record.status == MEASURED for record in self.records)
+
+    @property
+    def problems(self) -> tuple[StepProfile | OpProfile, ...]:
+        """The records with an error."""
+        return tuple(record for record in self.records if record.exit_code)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, without the metadata."""
+        return {"models": [model.to_dict() for model in self.models], "ops": [_plain(op) for op in self.ops]}
+
+
+def _plain(record: Percentile | OpProfile) -> dict[str, Any]:
+    return {entry.name: getattr(record, entry.name) for entry in fields(record)}
