@@ -16,7 +16,7 @@ from astropy.io import fits
 import zoo
 from zoo.errors import FrameError
 from zoo.frames import Layout, Region, acs_hrc, acs_wfc, list_hdus, read_frame, read_frames, read_info, wfc3_uvis
-from zoo.frames import fits as frames_fits
+from zoo.frames import source as frames_source
 
 RNG = np.random.default_rng(0)
 DTYPES = ["u1", "i2", "u2", "i4", "u4", "i8", "u8", "i1", "f4", "f8"]
@@ -225,7 +225,7 @@ def test_compressed_files_are_unpacked(suffix: str, pack: Any, tmp_path: Path) -
 
 @pytest.mark.parametrize(("pack", "name"), [(gzip.compress, "x.gz"), (bz2.compress, "x.bz2")])
 def test_compressed_files_are_bounded(pack: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames_fits, "MAX_UNPACKED", 1 << 16)
+    monkeypatch.setattr(frames_source, "MAX_UNPACKED", 1 << 16)
     path = tmp_path / name
     path.write_bytes(pack(b"SIMPLE  =" + bytes(1 << 20)))
     assert code_of(path) == "too-large"
@@ -252,14 +252,6 @@ def test_other_compressions_are_refused_with_a_remedy(magic: bytes, tmp_path: Pa
     assert code_of(tmp_path / "x.fits.Z") == "compressed"
     with pytest.raises(FrameError, match=r"; run \w+ on it"):
         read_frames(tmp_path / "x.fits.Z")
-
-
-def test_tile_compressed_images_are_refused_as_files_and_read_from_lists(tmp_path: Path) -> None:
-    data = np.arange(100, dtype=np.int16).reshape(10, 10)
-    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(data)]).writeto(tmp_path / "x.fits.fz")
-    assert code_of(tmp_path / "x.fits.fz") == "compressed"
-    with fits.open(tmp_path / "x.fits.fz") as hdus:
-        np.testing.assert_array_equal(read_frame(hdus).decode()[0].numpy(), data)
 
 
 def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from zoo.frames.fits import list_hdus, read_frame, read_frames, read_info
 from zoo.frames.frame import Frame, FrameInfo
 from zoo.frames.hst import Amplifier, Layout, Window, acs_hrc, acs_wfc, layout_of, wfc3_uvis
+from zoo.frames.quality import BAD_BITS
 from zoo.ops.raw import Encoding, Region
 
 __all__ = [
+    "BAD_BITS",
     "Amplifier",
     "Encoding",
     "Frame",

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +16,9 @@ from torch import Tensor
 
 from zoo.errors import InputShapeError
 from zoo.frames.hst import Layout, Window
+from zoo.frames.products import SUFFIX, Unit, product_of
 from zoo.ops.raw import Encoding, Region, decode
 
-Unit = Literal["DN", "electron", "dimensionless"]
-
-_SUFFIX = re.compile(r"[_-](raw|flt|flc|drz|drc)\.fits(?:\.gz|\.bz2|\.fz)?$", re.IGNORECASE)
-_PRODUCTS = {"raw": "raw", "flt": "flt", "flc": "flt", "drz": "drz", "drc": "drz"}
 # IPPPSSOOT: instrument letter, programme, visit, observation, transmission.
 _HST_ROOTNAME = re.compile(r"[a-z][a-z0-9]{7}[a-z0-9]", re.IGNORECASE)
 
@@ -42,6 +39,7 @@ class FrameInfo:
         visit: programme and visit of an HST rootname, such as ``j8bt05``.
         proposal: ``PROPOSID``.
         exptime: seconds. ra, dec: of the target, degrees.
+        bunit: ``BUNIT`` as the file spells it; ``Frame.unit`` says what the decoded pixels count.
         chip: ``CCDCHIP``.
         simulated: whether the file says ``SIMULATE = T``; scale: its ``SIMSCALE``.
     """
@@ -58,6 +56,7 @@ class FrameInfo:
     visit: str = ""
     proposal: str = ""
     exptime: float = math.nan
+    bunit: str = ""
     ra: float = math.nan
     dec: float = math.nan
     chip: int | None = None
@@ -78,7 +77,8 @@ class Frame:
         unit: unit of the decoded pixels. ``DN`` stands for any linear unit that is not known to be electrons.
         saturation: raw value from which a pixel is saturated, or ``None`` if that is not known.
         layout: geometry of a raw Hubble frame that still carries its bias columns, else ``None``.
-        notes: one line for each step that had nothing to do.
+        notes: one line for each step that had nothing to do, and for what reading the file could not do.
+        origin: the frame, of the same shape, from which a step made these pixels and gave a number to those without a value; else ``None``.
     """
 
     pixels: Tensor
@@ -89,6 +89,7 @@ class Frame:
     saturation: float | None = None
     layout: Layout | None = None
     notes: tuple[str, ...] = ()
+    origin: Frame | None = None
 
     @property
     def raw_shape(self) -> tuple[int, int]:
@@ -132,7 +133,7 @@ class Frame:
         if pixels.ndim != 3 or pixels.shape[0] != 1 or pixels.dtype != torch.float32:
             raise InputShapeError(f"pixels must be (1, H, W) float32, got {tuple(pixels.shape)} {pixels.dtype}")
         # The saturation level is a raw value, which means nothing for pixels that were computed.
-        return replace(self, pixels=pixels, encoding=None, regions=(), unit=unit or self.unit, saturation=None, layout=None)
+        return replace(self, pixels=pixels, encoding=None, regions=(), unit=unit or self.unit, saturation=None, layout=None, origin=None)
 
     def sha256(self) -> str:
         """Hash of the stored science pixels: equal for equal pixels, whatever the file name or headers.
@@ -195,11 +196,12 @@ def info_from_headers(
         instrument=f"{instrument}/{detector}" if instrument and detector else instrument,
         detector=detector,
         filter=text("FILTER") or "+".join(wheels),
-        product=_product(path, text("FILENAME")),
+        product=product_of(path, primary, header),
         target=text("TARGNAME"),
         visit=rootname[:6] if _HST_ROOTNAME.fullmatch(rootname) and text("TELESCOP").upper() in {"HST", ""} and instrument else "",
         proposal=text("PROPOSID"),
         exptime=number("EXPTIME"),
+        bunit=str(header.get("BUNIT") or "").strip(),
         ra=number("RA_TARG"),
         dec=number("DEC_TARG"),
         chip=int(chip) if math.isfinite(chip) else None,
@@ -209,12 +211,4 @@ def info_from_headers(
 
 
 def _stem(path: Path | None) -> str:
-    return "" if path is None else _SUFFIX.sub("", path.name).rstrip("_-").split(".fit")[0]
-
-
-def _product(path: Path | None, filename: str) -> str:
-    for name in ("" if path is None else path.name, filename):
-        found = _SUFFIX.search(name)
-        if found:
-            return _PRODUCTS[found[1].lower()]
-    return "other"
+    return "" if path is None else SUFFIX.sub("", path.name).rstrip("_-").split(".fit")[0]

@@ -10,13 +10,15 @@ reader allocate, loop or map more than the file itself holds. A refusal is a :cl
 ``empty``                    0 bytes
 ``not-fits``                 the file does not start with ``SIMPLE  =``
 ``compressed``               a compression that is not decoded here
-``corrupt``                  a gzip or bzip2 stream that does not decode
-``too-large``                a compressed file that unpacks to more than the limit
+``corrupt``                  a compressed file or image that does not decode
+``too-large``                a compressed file or image that takes more memory to unpack than the limit
+``timeout``                  a compressed image that took longer to unpack than any of its size should
+``no-decoder``               the process that unpacks compressed images could not be started
 ``truncated``                the file ends before the headers, the pixels or the promised extensions do
 ``bad-header``               a mandatory keyword is absent, has the wrong type, or an impossible value
 ``too-many-hdus``            more than 1000 HDUs
 ``no-image``                 there is no image with pixels
-``not-2d``                   the images have other than two axes longer than 1
+``not-2d``                   the images have other than two axes longer than 1, and no plane was chosen
 ``table-hdu``                the HDU asked for is a table
 ``bad-hdu``                  there is no HDU of that number
 ``bad-plane``                the image has no plane of that number
@@ -34,8 +36,8 @@ from __future__ import annotations
 import math
 import mmap
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +48,7 @@ CARD = 80
 MAX_HDUS = 1000
 MAX_HEADER_BLOCKS = 2000  # 72,000 cards; the longest headers of HST products have about 2,000
 MAX_AXES = 999  # the FITS standard
+TILE_COMPRESSIONS = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "PLIO_1", "HCOMPRESS_1", "NOCOMPRESS")
 
 Kind = Literal["image", "compressed", "table", "groups", "other"]
 
@@ -59,10 +62,10 @@ class Hdu:
     """One HDU, as its header describes it.
 
     Attributes:
-        index: its number in the file. kind: what it holds.
-        header: keywords and values; of a repeated keyword the first, without COMMENT and HISTORY.
-        bitpix: ``BITPIX``. axes: lengths in numpy's order, slowest first.
-        offset, size: where the data lie in the file, in bytes.
+        index: its number in the file. kind: what it holds; ``compressed`` is an image in tiles, kept in a table.
+        header: keywords and values; of a repeated keyword the first, without COMMENT and HISTORY. Of a compressed image those of the image.
+        bitpix: ``BITPIX``. axes: lengths in numpy's order, slowest first; of a compressed image those of the image.
+        offset, size: where the data lie in the file, in bytes. start: where the header does. rows: tiles of a compressed image.
     """
 
     index: int
@@ -72,11 +75,13 @@ class Hdu:
     axes: tuple[int, ...]
     offset: int
     size: int
+    start: int = 0
+    rows: int = 0
 
     @property
     def planes(self) -> int:
-        """How many 2-D images lie in an image: 1 for one with two axes longer than 1, 0 where there are no pixels or only one axis."""
-        return math.prod(self.axes[:-2]) if self.kind == "image" and len(self.axes) > 1 and 0 not in self.axes else 0
+        """How many 2-D images lie in an image: 1 for a plain one, 0 where there are no pixels or only one axis."""
+        return math.prod(self.axes[:-2]) if self.kind in ("image", "compressed") and len(self.axes) > 1 and 0 not in self.axes else 0
 
     @property
     def shape(self) -> tuple[int, int] | None:
@@ -84,12 +89,13 @@ class Hdu:
         return (self.axes[-2], self.axes[-1]) if self.planes == 1 else None
 
 
-def scan(data: bytes | bytearray | mmap.mmap, path: Path | str | None) -> list[Hdu]:
+def scan(data: bytes | bytearray | mmap.mmap, path: Path | str | None) -> Iterator[Hdu]:
     """Walk the headers of a whole FITS file.
 
     Args:
         data: the file's bytes, mapped or in memory. path: for messages.
-    Returns: its HDUs, in order. Bytes after the last HDU that do not begin an extension are ignored, as the standard allows.
+    Yields: its HDUs, in order; those before a faulty one come before the error. Bytes after the last HDU that do not begin an extension
+        are ignored, as the standard allows.
     Raises: FrameError: with the codes ``empty``, ``not-fits``, ``truncated``, ``bad-header`` and ``too-many-hdus``.
     """
     length = len(data)
@@ -97,19 +103,18 @@ def scan(data: bytes | bytearray | mmap.mmap, path: Path | str | None) -> list[H
         raise FrameError("empty", path=path, got="0 bytes", expected="a FITS file")
     if bytes(data[:9]) != b"SIMPLE  =":
         raise FrameError("not-fits", path=path, got=f"a file that starts with {bytes(data[:9])!r}", expected="'SIMPLE  ='")
-    hdus: list[Hdu] = []
-    position = 0
-    while position < length and (not hdus or bytes(data[position : position + 9]) == b"XTENSION="):
-        if len(hdus) == MAX_HDUS:
+    position = index = 0
+    while position < length and (not index or bytes(data[position : position + 9]) == b"XTENSION="):
+        if index == MAX_HDUS:
             raise FrameError("too-many-hdus", path=path, got=f"more than {MAX_HDUS} HDUs", expected=f"at most {MAX_HDUS}")
-        header, start = read_header(data, position, len(hdus), path)
-        found = _describe(header, start, len(hdus), path)
-        if found.offset + found.size > length:
+        header, offset = read_header(data, position, index, path)
+        found = replace(_describe(header, offset, index, path), start=position)
+        if offset + found.size > length:
             got = f"{length} bytes in the file"
-            raise FrameError("truncated", path=path, hdu=found.index, got=got, expected=f"{found.offset + found.size} by its headers")
-        hdus.append(found)
-        position = start + -(-found.size // BLOCK) * BLOCK
-    return hdus
+            raise FrameError("truncated", path=path, hdu=index, got=got, expected=f"{offset + found.size} by its headers")
+        yield found
+        position = offset + -(-found.size // BLOCK) * BLOCK
+        index += 1
 
 
 def check_scaling(hdu: Hdu, path: Path | str | None) -> tuple[float, float, int | None]:
@@ -173,7 +178,7 @@ def _value(field: str) -> Any:
     return None
 
 
-def _describe(header: dict[str, Any], start: int, index: int, path: Path | str | None) -> Hdu:
+def _describe(header: dict[str, Any], offset: int, index: int, path: Path | str | None) -> Hdu:
     """Check the mandatory keywords of one header, with exact integers."""
 
     def integer(key: str, lowest: int, highest: int | None, default: int | None = None) -> int:
@@ -184,12 +189,17 @@ def _describe(header: dict[str, Any], start: int, index: int, path: Path | str |
             raise FrameError("bad-header", path=path, hdu=index, got=got, expected=expected)
         return value
 
+    def image(prefix: str) -> tuple[int, tuple[int, ...]]:
+        bitpix = header.get(f"{prefix}BITPIX")
+        if bitpix not in (8, 16, 32, 64, -32, -64):
+            got = f"{prefix}BITPIX = {bitpix!r}"
+            raise FrameError("bad-header", path=path, hdu=index, got=got, expected="8, 16, 32, 64, -32 or -64")
+        count = integer(f"{prefix}NAXIS", 0, MAX_AXES)
+        return bitpix, tuple(integer(f"{prefix}NAXIS{n}", 0, None) for n in range(count, 0, -1))
+
     if index == 0 and header.get("SIMPLE") is not True:
         raise FrameError("bad-header", path=path, hdu=0, got=f"SIMPLE = {header.get('SIMPLE')!r}", expected="T")
-    bitpix = header.get("BITPIX")
-    if bitpix not in (8, 16, 32, 64, -32, -64):
-        raise FrameError("bad-header", path=path, hdu=index, got=f"BITPIX = {bitpix!r}", expected="8, 16, 32, 64, -32 or -64")
-    axes = tuple(integer(f"NAXIS{n}", 0, None) for n in range(integer("NAXIS", 0, MAX_AXES), 0, -1))
+    bitpix, axes = image("")
     # PCOUNT and GCOUNT count in a primary header only where it holds random groups.
     groups = index == 0 and header.get("GROUPS") is True and bool(axes) and axes[-1] == 0
     pcount, gcount = (integer("PCOUNT", 0, None, 0), integer("GCOUNT", 1, None, 1)) if groups or index else (0, 1)
@@ -203,4 +213,10 @@ def _describe(header: dict[str, Any], start: int, index: int, path: Path | str |
         kind = "compressed" if header.get("ZIMAGE") is True else "table"
     else:
         kind = "image" if extension in ("IMAGE", "IUEIMAGE") else "other"
-    return Hdu(index, kind, header, bitpix, axes, start, size)
+    rows = 0
+    if kind == "compressed":
+        rows = math.prod(axes[:-1])
+        bitpix, axes = image("Z")
+        lengths = {f"NAXIS{n}": length for n, length in enumerate(reversed(axes), 1)}
+        header = {**header, "BITPIX": bitpix, "NAXIS": len(axes), **lengths}
+    return Hdu(index, kind, header, bitpix, axes, offset, size, rows=rows)

@@ -1,0 +1,130 @@
+"""Pixels without a value: those that a DQ extension calls bad, and the empty border of a drizzled image.
+
+Such pixels become NaN, or BLANK where the image holds integers: every op leaves both out. They are written into the private memory of the
+frame, so a mapped file is not touched, and only the pages that hold such pixels are copied.
+
+What the flags mean: STScI, "ACS Data Quality Flags"; WFC3 Data Handbook, table of data quality flags; JWST pipeline documentation, "Data
+quality flags". Flags that drizzling in the archive's pipeline forgives are forgiven here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from zoo.frames.arrays import stored_array
+from zoo.ops.raw import Encoding
+
+# 1, 2 lost or filled data; 4 bad pixel; 8 masked by the aperture; 32 unstable dark current; 128 bias structure; 512 flat not calibrated;
+# 1024 charge trap; 4096, 8192 cosmic ray; 16384 ghost or satellite. Good for use: 16, 64 (hot and warm, but stable: the dark is
+# subtracted) and 256, 2048 (saturated: a hole in the middle of a star would be further from the truth than its flat top).
+_CCD = 1 | 2 | 4 | 8 | 32 | 128 | 512 | 1024 | 4096 | 8192 | 16384
+# As above; 8 deviant zero read, 16 hot. Good for use: 64, 256, 512 (blobs), 2048 (signal in the zero read) and 8192, which
+# is set where a cosmic ray has been fitted away.
+_INFRARED = 1 | 2 | 4 | 8 | 16 | 32 | 4096 | 16384
+_DO_NOT_USE = 1
+
+BAD_BITS: Mapping[str, int] = {"ACS/WFC": _CCD, "ACS/HRC": _CCD, "WFC3/UVIS": _CCD, "WFC3/IR": _INFRARED, "JWST": _DO_NOT_USE}
+"""DQ bits that make a pixel invalid, by camera or telescope; the flags of others mean different things and are left alone."""
+
+_STRIP = 256
+"""Rows looked at together."""
+_SKY_ZEROS = 0.01
+"""Share of exact zeros inside an image from which zero is a value that its sky takes, and says nothing about the border."""
+
+
+def flagged(pixels: Tensor, encoding: Encoding, bits: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Where a DQ image has one of ``bits`` set.
+
+    Args:
+        pixels, encoding: a DQ image of integers, ``(H, W * itemsize)``. bits: the sum of the flags that are looked for.
+    Returns: ``(H, W)`` bool.
+    """
+    stored = stored_array(pixels, encoding)
+    result = np.empty(stored.shape, bool)
+    for y in range(0, len(stored), _STRIP):
+        rows = stored[y : y + _STRIP].astype(np.int64)
+        result[y : y + _STRIP] = (rows + int(encoding.bzero)) & bits != 0
+    return result
+
+
+def empty(pixels: Tensor, encoding: Encoding, *, signed: bool) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Where a weight or context image says that no exposure contributed.
+
+    Args:
+        pixels, encoding: the image, ``(H, W * itemsize)``.
+        signed: whether any number but zero counts, as in a context image whose 32nd exposure is the sign bit; else only those above.
+    Returns: ``(H, W)`` bool.
+    """
+    stored = stored_array(pixels, encoding)
+    zero = -encoding.bzero / encoding.bscale
+    result: np.ndarray[Any, np.dtype[np.bool_]] = stored == zero if signed else ~((stored - zero) * encoding.bscale > 0)
+    return result
+
+
+def empty_border(pixels: Tensor, encoding: Encoding) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+    """Where an image is exactly zero in one piece with its border; ``None`` for nowhere, or if its sky is made of zeros as well.
+
+    Drizzling fills what no exposure covered with zeros or NaN. The sky of a photon-counting image can be zero too, in patches: if more
+    than 1 % of what would be left is zero, nothing is taken for border.
+
+    Args:
+        pixels, encoding: the image, ``(H, W * itemsize)``.
+    Returns: ``(H, W)`` bool.
+    """
+    zeros = stored_array(pixels, encoding) == -encoding.bzero / encoding.bscale
+    if not (zeros[0].any() or zeros[-1].any() or zeros[:, 0].any() or zeros[:, -1].any()):
+        return None
+    labels, _ = ndimage.label(zeros)
+    edge = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    outside = np.zeros(int(labels.max()) + 1, bool)
+    outside[edge] = True
+    outside[0] = False
+    border: np.ndarray[Any, np.dtype[np.bool_]] = outside[labels]
+    covered = int(border.sum())
+    inside = int(zeros.sum()) - covered
+    return None if inside > _SKY_ZEROS * (zeros.size - covered) else border
+
+
+def invalidate(pixels: Tensor, encoding: Encoding, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[Tensor, Encoding]:
+    """Take the value from some pixels.
+
+    Floats become NaN in place. Integers become BLANK in place; without a BLANK one is chosen that no pixel has, and only if 8 or 16 bits
+    have none to spare are the pixels copied into wider ones.
+
+    Args:
+        pixels, encoding: the image; its memory is written. mask: ``(H, W)``, true where a pixel has no value.
+    Returns: the image and its encoding, with a ``blank`` if it holds integers.
+    """
+    if not mask.any():
+        return pixels, encoding
+    stored = stored_array(pixels, encoding)
+    if encoding.bitpix < 0:
+        stored[mask] = np.nan
+        return pixels, encoding
+    blank = encoding.blank if encoding.blank is not None else _unused(stored)
+    if blank is None:
+        bitpix = 2 * encoding.bitpix
+        stored = stored.astype(f">i{bitpix // 8}")
+        pixels, blank = torch.from_numpy(stored.view(np.uint8)), -(2 ** (bitpix - 1))
+        encoding = Encoding(bitpix, encoding.bscale, encoding.bzero)
+    stored[mask] = blank
+    return pixels, Encoding(encoding.bitpix, encoding.bscale, encoding.bzero, blank)
+
+
+def _unused(stored: np.ndarray[Any, Any]) -> int | None:
+    """An integer that no pixel has: the lowest such, except that the ends of the range are tried first."""
+    lowest, highest = np.iinfo(stored.dtype).min, np.iinfo(stored.dtype).max
+    for candidate in (int(lowest), int(highest)):
+        if not (stored == candidate).any():
+            return candidate
+    found = np.unique(stored).astype(object) if stored.dtype.itemsize == 8 else np.unique(stored).astype(np.int64)
+    if len(found) == int(highest) - int(lowest) + 1:
+        return None
+    gap = int(np.argmax(found[1:] - found[:-1] > 1))  # both ends are taken, so there is one
+    return int(found[gap]) + 1
