@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from zoo.training.config import CLASS_WEIGHTS, KEEP, OPTIMIZERS, PRECISIONS, SCHEDULES, TrainSettings
+from zoo.settings import GEOMETRIES
+from zoo.training.config import CLASS_WEIGHTS, KEEP, OPTIMIZERS, PRECISIONS, SCHEDULES, DataSettings, TrainSettings
 
-DEFAULTS = TrainSettings()
+DEFAULTS, DATA_DEFAULTS = TrainSettings(), DataSettings()
 
 
 @click.command()
@@ -21,6 +22,9 @@ DEFAULTS = TrainSettings()
 @click.option("--labels", metavar="A,B", help="Classes in index order. [default: galaxy,NSC]")
 @click.option("--target-regex", metavar="REGEX", help="Class folders: the part of a file name that names the target.")
 @click.option("--allow-product", is_flag=True, default=None, help="Train on a mixture of HST products.")
+@click.option(
+    "--geometry", type=click.Choice(GEOMETRIES), help=f"What becomes of frames of other sizes than most. [default: {DATA_DEFAULTS.geometry}]"
+)
 @click.option("--baselines/--no-baselines", default=None, help="Fit the three baselines that a network has to beat.")
 @click.option("--step", "steps", multiple=True, metavar="SPEC", help="Step of the pipeline, as normalize:lower=1,upper=99; in order.")
 @click.option(

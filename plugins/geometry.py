@@ -94,7 +94,9 @@ class _Sized:
 class Pad(_Sized):
     """Put the frame in the middle of ``height`` x ``width``, with its median, the sky, around it.
 
-    Where the margins cannot be equal, the lower and right ones are one pixel larger. A frame without any valid pixel is padded with NaN.
+    Where the margins cannot be equal, the lower and right ones are one pixel larger. The median is that of the pixels with a value: the
+    empty border of a drizzled image and pixels that its mask rejects do not count, even where ``normalize`` has made them 0. A frame
+    without any valid pixel is padded with NaN, or with 0 after ``normalize``.
 
     Args:
         height, width: size of the result in pixels, >= 1.
@@ -118,9 +120,18 @@ class Pad(_Sized):
         pixels = x.decode()
         result = out if out is not None and tuple(out.shape) == shape else torch.empty(shape)
         top, left = (self.height - height) // 2, (self.width - width) // 2
-        result.fill_(float(torch.nanmedian(pixels)))
+        result.fill_(_sky(x, pixels))
         result[:, top : top + height, left : left + width] = pixels
         return x.with_pixels(result)
+
+
+def _sky(frame: Frame, pixels: Tensor) -> float:
+    """Median of the pixels of a frame that had a value when it was read."""
+    if frame.origin is not None:
+        valid = torch.isfinite(frame.origin.decode())
+        if bool(valid.any()):
+            pixels = pixels[valid]
+    return float(torch.nanmedian(pixels))
 
 
 class Crop(_Sized):
@@ -148,7 +159,8 @@ class Crop(_Sized):
             return x
         top, left = (height - self.height) // 2, (width - self.width) // 2
         if x.encoding is None and not x.regions:
-            return x.with_pixels(x.pixels[:, top : top + self.height, left : left + self.width])
+            cut = x.with_pixels(x.pixels[:, top : top + self.height, left : left + self.width])
+            return cut if x.origin is None else replace(cut, origin=self(x.origin))
         whole = Region(0, 0, height, width)
         parts = [part for region in x.regions or (whole,) if (part := self._inside(region, top, left)) is not None]
         return replace(x, regions=tuple(parts), layout=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -89,7 +90,8 @@ class Normalize:
             saturation=x.saturation,
             out=None if out is None else out[0],
         )
-        return x.with_pixels(pixels[None] if out is None else out, unit="dimensionless")
+        # Pixels without a value are numbers from here on; a step that must leave them out, such as pad, looks at the origin.
+        return replace(x.with_pixels(pixels[None] if out is None else out, unit="dimensionless"), origin=x)
 
 
 class Blur:

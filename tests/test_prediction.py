@@ -16,7 +16,7 @@ from tiny_run import SHAPE, STEPS, make_run, tiny_registry, two_levels, write_fr
 
 import zoo
 from zoo.errors import DataError, StorageError, UsageError
-from zoo.evaluation.inference import Classifier, FittedPipeline, ordered
+from zoo.evaluation.inference import Classifier, ordered
 from zoo.prediction import Prediction, check_inputs, columns, expand, predict
 
 
@@ -115,23 +115,6 @@ def test_frames_of_other_sizes_are_fitted_and_marked(run: Path, tmp_path: Path) 
     assert [row.adapted for row in rows] == [False, True, True, True]
     assert [(row.height, row.width) for row in rows] == list(sizes.values())
     assert {row.label for row in rows} == {"NSC"}
-
-
-@pytest.mark.parametrize(
-    ("steps", "fitted"),
-    [
-        (STEPS, ["overscan", "resize", "normalize", "pad"]),
-        (["overscan", "resize:factor=2", "blur", "normalize", "crop:height=32,width=64", "flip"], None),
-        (["normalize", "flip"], ["resize", "normalize", "pad", "flip"]),
-        (["blur", "flip"], ["blur", "resize", "pad", "flip"]),
-        ([], ["resize", "pad"]),
-    ],
-)
-def test_only_geometry_is_replaced(tmp_path: Path, steps: list[str], fitted: list[str] | None) -> None:
-    pipeline = FittedPipeline(zoo.load(make_run(tmp_path / "run", steps=steps)))
-    names = [spec.name for spec in pipeline._any_size.specs]
-    assert names == (fitted or ["overscan", "resize", "blur", "normalize", "pad", "flip"])
-    assert pipeline._any_size.output_shape((1, 500, 300)) == SHAPE
 
 
 def test_a_step_that_fails_costs_one_row(tmp_path: Path) -> None:

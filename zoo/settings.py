@@ -14,6 +14,8 @@ from typing import Any
 from zoo.errors import SettingsError, UnknownNameError, UsageError
 
 DEFAULT_FILE = "zoo.toml"
+GEOMETRIES = ("resize", "crop", "pad", "refuse")
+"""Rules for frames of other sizes; `zoo.data.geometry` says what they do."""
 
 # Variables that are no setting of a run: they steer the build, the plugins, the caches and the tests.
 OTHER_VARIABLES = frozenset(

@@ -12,6 +12,7 @@ import torch
 from zoo.errors import InputShapeError, UsageError
 from zoo.frames import Frame, Region, read_frame
 from zoo.plugins.geometry import Crop, Pad, Resize, block_mean
+from zoo.plugins.photometry import Normalize
 
 
 def reference(image: np.ndarray[Any, Any], factor: int) -> np.ndarray[Any, Any]:
@@ -98,6 +99,19 @@ def test_pad_ignores_missing_pixels_for_the_sky() -> None:
     data = np.array([[np.nan, 3.0, 3.0], [900.0, np.nan, 3.0]], np.float32)
     assert Pad(height=4, width=3)(read_frame(data)).decode()[0, 0].tolist() == [3.0, 3.0, 3.0]
     assert torch.isnan(Pad(height=4, width=3)(read_frame(np.full((2, 2), np.nan))).decode()).all()
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_pad_ignores_missing_pixels_that_normalize_has_filled(cut: bool) -> None:
+    data = np.full((6, 10), np.nan, np.float32)
+    data[:, :4] = 3.0
+    data[1, 1] = 5.0
+    frame = Normalize(limits="manual", lower=1.0, upper=5.0, stretch="linear")(read_frame(data))
+    frame = Crop(height=4, width=10)(frame) if cut else frame
+    image = Pad(height=8, width=12)(frame).decode()[0]
+    assert image[0, 0] == 0.5
+    assert image[4, 8] == 0.0
+    assert Pad(height=8, width=12)(Normalize()(read_frame(np.full((2, 2), np.nan)))).decode().eq(0).all()
 
 
 def test_pad_leaves_a_frame_of_the_right_size() -> None:

@@ -87,10 +87,11 @@ def test_every_key_has_a_flag_and_a_variable() -> None:
 def test_choices_of_the_flags_are_those_of_the_keys() -> None:
     from zoo.cli.train import train
 
+    tables = {flag: key.partition(".")[0] for key, flag in flag_names().items()}
     for parameter in train.params:
         if isinstance(parameter.type, click.Choice):
             for choice in parameter.type.choices:
-                TrainConfig.from_mapping({"train": {parameter.name: choice}})
+                TrainConfig.from_mapping({tables[str(parameter.name).replace("_", "-")]: {parameter.name: choice}})
 
 
 def test_merge_settings_lays_tables_over_each_other() -> None:

@@ -78,6 +78,8 @@ def open_data(
     root: str | os.PathLike[str] | None = None,
     labels: Sequence[str] | None = None,
     target_regex: str | None = None,
+    hdu: int | None = None,
+    plane: int | None = None,
     options: Mapping[str, object] | None = None,
     seed: int = 0,
     split: bool = True,
@@ -94,6 +96,7 @@ def open_data(
         root: where the files of a manifest are, or where a registered data set keeps its files.
         labels: the classes in index order, matched without case; rows and folders of other labels are left out with a note.
         target_regex: class folders only, see :func:`zoo.data.folders.read_folder`.
+        hdu, plane: of every file of class folders, instead of its science frames; of the rows of a manifest that name none themselves.
         options: options of a registered data set.
         seed: of the split, for data that come without one.
         split: whether data that come without splits are split by target. ``False`` leaves them without, for scoring a whole list.
@@ -107,6 +110,8 @@ def open_data(
     text = os.fspath(spec)
     classes = tuple(labels) if labels else LABELS
     if isinstance(spec, str) and _is_registered(text):
+        if hdu is not None or plane is not None:
+            raise UsageError(f"{text}: got --hdu or --plane, but a registered data set names its frames itself")
         built = _build(text, root, options or {}, progress)
         classes = classes if labels else built.labels
         manifest = built.manifest.with_labels(classes) if labels else built.manifest
@@ -115,21 +120,36 @@ def open_data(
         return replace(built, manifest=replace(manifest, notes=()), labels=classes, notes=(*built.notes, *manifest.notes))
     if options:
         raise UsageError(f"{text}: got options {', '.join(options)}, but only registered data sets have options; this is a file or folder")
-    manifest = _read(Path(text), root, classes, target_regex, progress).with_labels(classes)
+    manifest = _read(Path(text), root, classes, target_regex, (hdu, plane), progress).with_labels(classes)
     manifest = _without_missing(manifest, missing)
     if split:
         manifest = _with_splits(manifest, classes, seed)
     data = DataSet(Path(text).resolve().name, replace(manifest, notes=()), [], classes, notes=manifest.notes)
     frames = _sample(data)
     domain = "simulated" if any(frame.info.simulated for frame in frames) else "files"
-    return replace(data, pipeline=_pipeline_for(frames), domain=domain)
+    sizes = [frame.layout.science_shape if frame.layout else (frame.shape[1], frame.shape[2]) for frame in frames]
+    return replace(data, pipeline=pipeline_for_sizes(sizes), domain=domain)
+
+
+def pipeline_for_sizes(sizes: Sequence[tuple[int, int]], *, largest: bool = False) -> list[dict[str, Any]]:
+    """Return the default steps for frames of these sizes, and ``flip``.
+
+    Args:
+        sizes: ``(H, W)`` of each frame, pixels, without bias columns. One size is kept; of several the median height and width are taken,
+            rounded up to multiples of 32, so that half of the frames lose nothing; without any it is that of HST frames.
+        largest: take the largest height and width instead of the median, not rounded.
+    """
+    height, width = (sorted(side)[-1 if largest else len(sizes) // 2] for side in zip(*sizes, strict=True)) if sizes else (2048, 4096)
+    if len(set(sizes)) > 1 and not largest:
+        height, width = -(-height // 32) * 32, -(-width // 32) * 32
+    return [*default_pipeline((1, height, width)), {"step": "flip"}]
 
 
 def _open_file(root: Path, row: Row) -> Frame:
     """The frame of a row from its file."""
     if not row.path:
         raise DataError(f"{row.rootname}_raw.fits is not below {root}; say with --root where the files are")
-    return read_frame(root / row.path, row.hdu)
+    return read_frame(root / row.path, row.hdu, row.plane)
 
 
 def _is_registered(text: str) -> bool:
@@ -157,19 +177,38 @@ def _build(name: str, root: str | os.PathLike[str] | None, options: Mapping[str,
 
 
 def _read(
-    path: Path, root: str | os.PathLike[str] | None, labels: Sequence[str], target_regex: str | None, progress: Progress | None
+    path: Path,
+    root: str | os.PathLike[str] | None,
+    labels: Sequence[str],
+    target_regex: str | None,
+    place: tuple[int | None, int | None],
+    progress: Progress | None,
 ) -> Manifest:
     """A manifest or class folders."""
     csv = path / "manifest.csv" if path.is_dir() and is_manifest(path / "manifest.csv") else path
     if csv.is_file():
         if target_regex is not None:
             raise UsageError(f"{csv}: got --target-regex {target_regex!r}, but a manifest names its targets itself")
-        return Manifest.read_csv(csv, None if root is None else Path(root))
+        return _with_place(Manifest.read_csv(csv, None if root is None else Path(root)), *place)
     if not path.is_dir():
         raise DataError(f"{path}: got no such file or folder, expected a manifest CSV, a folder of class folders, or a registered name")
     if root is not None:
         raise UsageError(f"{path}: got --root {os.fspath(root)}, but a folder holds its own files; --root goes with a manifest CSV")
-    return read_folder(path, labels=labels, target_regex=target_regex, progress=progress)
+    return read_folder(path, labels=labels, target_regex=target_regex, hdu=place[0], plane=place[1], progress=progress)
+
+
+def _with_place(manifest: Manifest, hdu: int | None, plane: int | None) -> Manifest:
+    """Fill in HDU and plane where a row names none."""
+    for name, value in (("hdu", hdu), ("plane", plane)):
+        if value is None:
+            continue
+        if all(getattr(row, name) is not None for row in manifest.rows):
+            raise UsageError(f"{manifest.source}: got --{name} {value}, but every row names its {name} itself")
+        manifest = manifest.with_rows(
+            replace(row, **{name: value}) if getattr(row, name) is None else row  # type: ignore[arg-type]  # both are int | None
+            for row in manifest.rows
+        )
+    return manifest
 
 
 def _without_missing(manifest: Manifest, policy: Literal["drop", "keep", "refuse"]) -> Manifest:
@@ -193,15 +232,6 @@ def _with_splits(manifest: Manifest, labels: Sequence[str], seed: int) -> Manife
     if any(row.split for row in manifest.rows):
         return manifest
     return manifest.with_rows(assign_splits(manifest.rows, labels=labels, seed=seed))
-
-
-def _pipeline_for(frames: Sequence[Frame]) -> list[dict[str, Any]]:
-    """The default steps for the shape that the frames have, or for their median height and width rounded up to a multiple of 32."""
-    shapes = [frame.layout.science_shape if frame.layout else frame.shape[1:] for frame in frames]
-    height, width = (sorted(side)[len(shapes) // 2] for side in zip(*shapes, strict=True)) if shapes else (2048, 4096)
-    if len(set(shapes)) > 1:
-        height, width = -(-height // 32) * 32, -(-width // 32) * 32
-    return [*default_pipeline((1, height, width)), {"step": "flip"}]
 
 
 def _sample(data: DataSet) -> list[Frame]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from zoo.data.manifest import Manifest, Row, summarise, unify_targets, walk_files
@@ -41,7 +42,15 @@ def is_manifest(path: Path) -> bool:
     return "label" in names and bool(names & {"target", "id"}) and bool(names & set(_FILE_COLUMNS))
 
 
-def read_folder(root: Path | str, *, labels: Sequence[str], target_regex: str | None = None, progress: Progress | None = None) -> Manifest:
+def read_folder(
+    root: Path | str,
+    *,
+    labels: Sequence[str],
+    target_regex: str | None = None,
+    hdu: int | None = None,
+    plane: int | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
     """Make a manifest from class folders.
 
     The folders of ``root`` whose names are classes (without case) are searched; others are left out with one note. A file's target is, in
@@ -55,6 +64,7 @@ def read_folder(root: Path | str, *, labels: Sequence[str], target_regex: str | 
         labels: class names in the spelling that the rows get.
         target_regex: searched in the path below the class folder; its group ``target``, else its first group, else the whole match names
             the target. Files it does not match follow the other rules.
+        hdu, plane: take these of every file instead of its science frames.
         progress: called after every file.
 
     Returns: a manifest with the frames in the order of their paths; its notes say what was left out and how frames were grouped.
@@ -78,7 +88,7 @@ def read_folder(root: Path | str, *, labels: Sequence[str], target_regex: str | 
     sources: Counter[str] = Counter()
     refused: list[str] = []
     listed = {folder: {**_listed_targets(root), **_listed_targets(folder)} for folder in classes}
-    for folder, found in _scan(classes, progress):
+    for folder, found in _scan(classes, partial(_look_into, hdu=hdu, plane=plane), progress):
         if not found.frames:
             refused.append(f"{found.path.relative_to(root)} ({found.refusal})")
         for info, pixels in found.frames:
@@ -97,21 +107,21 @@ def read_folder(root: Path | str, *, labels: Sequence[str], target_regex: str | 
     return Manifest(grouped, root, source=root, notes=(*notes, *_grouping(grouped, labels)))
 
 
-def _scan(folders: Sequence[Path], progress: Progress | None) -> Iterator[tuple[Path, _Found]]:
+def _scan(folders: Sequence[Path], look: Callable[[Path], _Found], progress: Progress | None) -> Iterator[tuple[Path, _Found]]:
     """Look into every file, a few at a time because hashing waits for the disk; order is that of the paths."""
     files = [(folder, file) for folder in folders for file in walk_files(folder) if file.name.casefold() != MANIFEST_NAME]
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        looks = pool.map(_look_into, (file for _, file in files))
+        looks = pool.map(look, (file for _, file in files))
         for ready, ((folder, _), found) in enumerate(zip(files, looks, strict=True), start=1):
             if progress is not None:
                 progress(ready, len(files))
             yield folder, found
 
 
-def _look_into(path: Path) -> _Found:
+def _look_into(path: Path, *, hdu: int | None, plane: int | None) -> _Found:
     """Facts and hashes of the frames of one file; pixels are mapped, hashed and let go."""
     try:
-        return _Found(path, tuple((frame.info, frame.sha256()) for frame in read_frames(path)))
+        return _Found(path, tuple((frame.info, frame.sha256()) for frame in read_frames(path, hdu=hdu, plane=plane)))
     except (ZooError, OSError) as err:
         return _Found(path, refusal=getattr(err, "code", "") or type(err).__name__)
 
@@ -121,6 +131,7 @@ def _row(info: FrameInfo, path: str, label: str, target: str) -> Row:
     return Row(
         path=path,
         hdu=info.hdu,
+        plane=info.plane,
         label=label,
         target=target,
         rootname=info.rootname,

@@ -16,7 +16,7 @@ from zoo.errors import DataError
 
 COLUMNS = (
     "path", "hdu", "label", "target", "rootname", "instrument", "detector", "filter", "product",
-    "exptime", "ra", "dec", "visit", "proposal", "split",
+    "exptime", "ra", "dec", "visit", "proposal", "split", "plane",
 )  # fmt: skip
 SPLITS = ("train", "val", "test")
 
@@ -37,6 +37,7 @@ class Row:
         product: ``raw``, ``flt``, ``drz`` or ``other``.
         exptime: seconds. ra, dec: degrees (ICRS). All three are NaN when unknown.
         split: ``train``, ``val``, ``test`` or empty.
+        plane: which plane of a cube, from 0; ``None`` where the image has two axes.
         extra: the columns that zoo does not know, kept as text.
     """
 
@@ -55,13 +56,15 @@ class Row:
     visit: str = ""
     proposal: str = ""
     split: str = ""
+    plane: int | None = None
     extra: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def name(self) -> str:
-        """File and HDU for messages: ``j8bt05njq_raw.fits[1]``."""
+        """File and HDU for messages: ``j8bt05njq_raw.fits[1]``, and the plane of a cube: ``cube.fits[0, plane 2]``."""
         file = self.path or f"{self.rootname}_raw.fits"
-        return file if self.hdu is None else f"{file}[{self.hdu}]"
+        parts = ([] if self.hdu is None else [str(self.hdu)]) + ([] if self.plane is None else [f"plane {self.plane}"])
+        return f"{file}[{', '.join(parts)}]" if parts else file
 
 
 @dataclass(frozen=True)
@@ -245,7 +248,7 @@ def _read_rows(path: Path) -> Iterator[Row]:
         raise DataError(f"{path}: cannot be read as a UTF-8 CSV: {err}") from err
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     names: list[str] | None = None
-    lines: dict[tuple[str, int | None], int] = {}
+    lines: dict[tuple[str, int | None, int | None], int] = {}
     try:
         for cells in reader:
             if not cells:
@@ -257,7 +260,7 @@ def _read_rows(path: Path) -> Iterator[Row]:
             if len(cells) != len(names):
                 raise DataError(f"{where}: got {len(cells)} fields, expected {len(names)} as in the first line")
             row = _parse(dict(zip(names, cells, strict=True)), where)
-            key = (row.path or row.rootname.casefold(), row.hdu)
+            key = (row.path or row.rootname.casefold(), row.hdu, row.plane)
             if key in lines:
                 raise DataError(f"{where}: got {row.name} again, expected every frame once; it stands in line {lines[key]}")
             lines[key] = reader.line_num
@@ -273,7 +276,8 @@ def _parse(cells: Mapping[str, str], where: str) -> Row:
     known = {name: cells[name].strip() for name in COLUMNS if name in cells}
     extra = {name: value for name, value in cells.items() if name not in known}
     floats = {name: _float(known.pop(name, ""), name, where) for name in _FLOATS}
-    hdu = _hdu(known.pop("hdu", ""), where)
+    hdu = _index(known.pop("hdu", ""), "hdu", "index of an HDU", where)
+    plane = _index(known.pop("plane", ""), "plane", "number of a plane", where)
     if not known.get("path"):
         if not known.get("rootname") or hdu is None:
             raise DataError(f"{where}: got neither a path nor a rootname with an hdu, expected one of them to say where the frame is")
@@ -283,7 +287,7 @@ def _parse(cells: Mapping[str, str], where: str) -> Row:
             raise DataError(f"{where}: got an empty {name}, expected one for every frame")
     if known.get("split", "") not in ("", *SPLITS):
         raise DataError(f"{where}: got split {known['split']!r}, expected {', '.join(SPLITS)} or nothing")
-    return Row(hdu=hdu, extra=extra, **known, **floats)  # type: ignore[arg-type]  # the texts and the floats go to fields of their type
+    return Row(hdu=hdu, plane=plane, extra=extra, **known, **floats)  # type: ignore[arg-type]  # the texts and the floats go to fields of their type
 
 
 def _float(text: str, name: str, where: str) -> float:
@@ -299,12 +303,12 @@ def _float(text: str, name: str, where: str) -> float:
     return value
 
 
-def _hdu(text: str, where: str) -> int | None:
-    """An HDU index, or None when empty."""
+def _index(text: str, name: str, meaning: str, where: str) -> int | None:
+    """A number from 0, or None when empty."""
     if not text:
         return None
     if not (text.isascii() and text.isdigit()):
-        raise DataError(f"{where}: got hdu {text!r}, expected the index of an HDU (0, 1, ...)")
+        raise DataError(f"{where}: got {name} {text!r}, expected the {meaning} (0, 1, ...)")
     return int(text)
 
 

@@ -5,77 +5,55 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from zoo.data.geometry import AnySizePipeline
 from zoo.errors import DataError, FrameError, InputShapeError, UsageError
 from zoo.frames import Frame
 from zoo.models import LoadedModel
-from zoo.steps import Pipeline
 from zoo.training.device import find_device
 
 PRECISIONS = ("fp32", "bf16")
 BATCH_PIXELS = 1 << 20  # one frame of 2048x4096 makes hrcn hold 2.1 GiB besides its weights (fp32, CPU)
 MOST_FRAMES = 16
-GEOMETRY_STEPS = frozenset({"resize", "crop", "pad"})
 
 _Task = TypeVar("_Task")
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-class FittedPipeline(Pipeline):
-    """The pipeline of a run, for frames of any size.
-
-    A frame that the run's own steps bring to the model's input shape is treated as in training. Any other keeps its aspect ratio: the steps
-    that change the size are replaced by a block mean, if it is larger, and by padding with its sky, if it is smaller.
+class FittedPipeline(AnySizePipeline):
+    """The pipeline of a run, for frames of any size, as `zoo.data.geometry` says. A frame with nothing in it is refused.
 
     Args:
         loaded: the model with its pipeline.
+        geometry: the rule for frames of other sizes than in training; by default the one that the run was trained with.
+
+    Raises:
+        UsageError: the rule is unknown.
     """
 
-    def __init__(self, loaded: LoadedModel) -> None:
-        super().__init__(loaded.pipeline.to_list())
-        self.input_shape = loaded.input_shape
-        self._any_size = Pipeline(_for_any_size(loaded.pipeline, self.input_shape))
-        self._trims = any(_plain_name(step) == "overscan" for step in self.to_list())
-
-    def size_of(self, frame: Frame) -> tuple[int, int]:
-        """Return the height and width of a frame, without the bias columns that the pipeline cuts off."""
-        if frame.layout is not None and self._trims:
-            return frame.layout.science_shape
-        return frame.shape[1], frame.shape[2]
-
-    def adapts(self, frame: Frame) -> bool:
-        """Return whether the frame has another shape than the model's input has, so that it is padded, cut, or fitted in another way."""
-        if not self._takes(frame):
-            return True
-        shape = (1, *self.size_of(frame))
-        for spec, step in zip(self.specs, self.frame_steps, strict=False):
-            before, shape = shape, step.output_shape(shape)
-            if spec.name.rpartition(":")[2] in ("pad", "crop") and shape != before:
-                return True
-        return False
-
-    def _takes(self, frame: Frame) -> bool:
-        """Return whether the run's own steps bring this frame to the model's input shape."""
-        try:
-            return self.output_shape((1, *self.size_of(frame))) == self.input_shape
-        except InputShapeError:
-            return False
+    def __init__(self, loaded: LoadedModel, geometry: str | None = None) -> None:
+        size = loaded.card.get("frame_size")
+        super().__init__(
+            loaded.pipeline.to_list(),
+            loaded.input_shape,
+            geometry=geometry or str(loaded.card.get("geometry", "resize")),
+            frame_size=None if size is None else (int(size[0]), int(size[1])),
+        )
 
     def run_frame(self, frame: Frame, *, generator: Generator | None = None, out: Tensor | None = None) -> Tensor:
-        """Apply the frame part, fitted to the frame's size; see `zoo.Pipeline.run_frame`.
+        """Apply the frame part, fitted to the frame's size; see `AnySizePipeline.run_frame`.
 
         Raises:
-            InputShapeError: also where fitting does not help, since another step changes the size.
-            FrameError: ``no-contrast``: nothing is left to classify, because all pixels are equal or without a value.
+            FrameError: also ``no-contrast``: nothing is left to classify, because all pixels are equal or without a value.
         """
-        image = self._fitted(frame, generator, out)
+        image = super().run_frame(frame, generator=generator, out=out)
         lowest, highest = torch.aminmax(image)
         if lowest == highest:
             raise FrameError(
@@ -86,35 +64,6 @@ class FittedPipeline(Pipeline):
                 expected="a frame with something to classify",
             )
         return image
-
-    def _fitted(self, frame: Frame, generator: Generator | None, out: Tensor | None) -> Tensor:
-        """The frame part, with the run's own geometry where that gives the model's shape."""
-        if self._takes(frame):
-            return super().run_frame(frame, generator=generator, out=out)
-        size = self.size_of(frame)
-        got = self._any_size.output_shape((1, *size))
-        if got != self.input_shape:
-            raise InputShapeError(f"a frame of {size[0]}x{size[1]} becomes {got} in '{self._any_size}', the model takes {self.input_shape}")
-        return self._any_size.run_frame(frame, generator=generator, out=out)
-
-
-def _for_any_size(pipeline: Pipeline, shape: tuple[int, int, int]) -> list[dict[str, Any]]:
-    """Return the steps with ``resize``, where the pixels are linear, and ``pad``, after all frame steps, instead of their own geometry."""
-    steps, count = pipeline.to_list(), len(pipeline.frame_steps)
-    names = [_plain_name(step) for step in steps]
-    place = next((i for i, step in enumerate(pipeline.frame_steps) if step.unit_out == "dimensionless"), count)
-    place = min([place, *(names.index(name) for name in ("resize", "crop") if name in names)])
-    fit = {"height": shape[1], "width": shape[2]}
-
-    def kept(first: int, last: int) -> list[dict[str, Any]]:
-        return [step for step, name in zip(steps[first:last], names[first:last], strict=True) if name not in GEOMETRY_STEPS]
-
-    linear, rest, batch = kept(0, place), kept(place, count), kept(count, len(steps))
-    return [*linear, {"step": "resize", **fit}, *rest, {"step": "pad", **fit}, *batch]
-
-
-def _plain_name(step: dict[str, Any]) -> str:
-    return str(step["step"]).rpartition(":")[2]
 
 
 class Classifier:

@@ -41,6 +41,9 @@ def evaluate(
     root: str | os.PathLike[str] | None = None,
     labels: Sequence[str] | None = None,
     target_regex: str | None = None,
+    hdu: int | None = None,
+    plane: int | None = None,
+    geometry: str | None = None,
     batch_size: int | None = None,
     workers: int = 2,
     device: str = "auto",
@@ -58,6 +61,8 @@ def evaluate(
         root: where the files of a manifest are.
         labels: the classes to use, among those of the run; by default all of them. Frames of others are left out.
         target_regex: class folders only, the part of a file name that names the target.
+        hdu, plane: of every file of class folders, instead of its science frames; of the rows of a manifest that name none themselves.
+        geometry: what happens to frames of other sizes than in training, as for `zoo.predict`.
         batch_size, workers, device, precision: as for `zoo.predict`.
         allow_product: also score frames of products that the run was not trained on; otherwise they are refused.
         store: whether to write the result to ``evaluations/`` of the run; one of the same model and frames is replaced.
@@ -78,13 +83,17 @@ def evaluate(
     frames_per_pass = classifier.batch_size(batch_size)
     report = progress or (lambda stage, done, total: None)
     opening = partial(report, "opening the data")
-    chosen = select_data(loaded, data, split=split, root=root, labels=labels, target_regex=target_regex, progress=opening)
-    frames = tuple(_run(classifier, chosen, frames_per_pass, workers, allow_product, report))
+    pipeline = FittedPipeline(loaded, geometry)
+    chosen = select_data(
+        loaded, data, split=split, root=root, labels=labels, target_regex=target_regex, hdu=hdu, plane=plane, progress=opening
+    )
+    reader = _Reader(chosen.data, pipeline, None if allow_product else frozenset(loaded.card["products"]))
+    frames = tuple(_run(classifier, reader, chosen, frames_per_pass, workers, report))
     scored = [(row, frame) for row, frame in zip(chosen.rows, frames, strict=True) if frame.status == "ok"]
     if not scored:
         raise DataError(f"{chosen.data.name}: none of {len(frames)} frames could be read; the first: {frames[0].message}")
     result = _score(loaded, chosen, frames, scored, workers, report)
-    return _store(loaded, result, chosen, precision) if store and loaded.run is not None else result
+    return _store(loaded, result, chosen, precision, pipeline.geometry) if store and loaded.run is not None else result
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,9 @@ class _Reader:
 
     def __call__(self, row: Row) -> list[tuple[FrameResult, Tensor | None]]:
         path = str(self.data.manifest.path_of(row))
-        result = FrameResult(path, row.hdu, row.rootname, row.target, row.label, row.instrument, row.filter, row.product, row.exptime)
+        result = FrameResult(
+            path, row.hdu, row.plane, row.rootname, row.target, row.label, row.instrument, row.filter, row.product, row.exptime
+        )
         try:
             frame = self.data.open(row)
             info = frame.info
@@ -118,12 +129,9 @@ class _Reader:
 
 
 def _run(
-    classifier: Classifier, chosen: Selection, batch_size: int, workers: int, allow_product: bool, report: Report
+    classifier: Classifier, reader: _Reader, chosen: Selection, batch_size: int, workers: int, report: Report
 ) -> Iterator[FrameResult]:
     """Give every row its result, in order."""
-    loaded = classifier.loaded
-    products = None if allow_product else frozenset(loaded.card["products"])
-    reader = _Reader(chosen.data, FittedPipeline(loaded), products)
     results = classify(chosen.rows, reader, classifier, batch_size=batch_size, workers=workers)
     for done, (frame, chances) in enumerate(results, start=1):
         report("evaluating", done, len(chosen.rows))
@@ -132,7 +140,7 @@ def _run(
         elif not np.isfinite(chances).all():
             yield replace(frame, status="refused", code="non-finite", message=f"{frame.path}: the model gave NaN or infinity")
         else:
-            yield replace(frame, predicted=loaded.labels[int(chances.argmax())], probabilities=tuple(chances.tolist()))
+            yield replace(frame, predicted=classifier.loaded.labels[int(chances.argmax())], probabilities=tuple(chances.tolist()))
 
 
 def _score(
@@ -193,11 +201,11 @@ def _baselines(
     return results, []
 
 
-def _store(loaded: LoadedModel, result: Evaluation, chosen: Selection, precision: str) -> Evaluation:
+def _store(loaded: LoadedModel, result: Evaluation, chosen: Selection, precision: str, geometry: str) -> Evaluation:
     """Write ``evaluation.json`` and ``frames.csv`` to a sealed folder, named after what they depend on."""
     weights = storage.sha256(loaded.path / storage.SEAL_NAME)
     rows = chosen.data.manifest.with_rows(chosen.rows).fingerprint()
-    key = json.dumps([weights, rows, chosen.split, precision])
+    key = json.dumps([weights, rows, chosen.split, precision, geometry])
     name = re.sub(r"[^A-Za-z0-9._]+", "-", chosen.data.name).strip("-.") or "data"
     folder = result.run / EVALUATIONS_FOLDER / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
     stored = replace(result, path=folder)
@@ -206,6 +214,7 @@ def _store(loaded: LoadedModel, result: Evaluation, chosen: Selection, precision
         "zoo": zoo.__version__,
         "method": METHOD,
         "precision": precision,
+        "geometry": geometry,
         "model_sha256": weights,
         "rows_sha256": rows,
     }

@@ -24,8 +24,8 @@ class FrameResult:
     """One frame of the data, scored or refused.
 
     Attributes:
-        path, hdu, rootname, target, label, instrument, filter, product, exptime: as in the manifest; what it leaves empty comes from the
-            headers. ``exptime`` in seconds, NaN where unknown.
+        path, hdu, plane, rootname, target, label, instrument, filter, product, exptime: as in the manifest; what it leaves empty comes
+            from the headers. ``label`` is the true class. ``exptime`` in seconds, NaN where unknown.
         status, code, message: ``ok``, or ``refused`` with the reason, as in `zoo.prediction.Prediction`.
         predicted: the class of highest probability; empty when refused.
         probabilities: one per class of the model, by index; empty when refused.
@@ -34,6 +34,7 @@ class FrameResult:
 
     path: str
     hdu: int | None
+    plane: int | None
     rootname: str
     target: str
     label: str
@@ -117,7 +118,8 @@ class Evaluation:
         plain = asdict(self)
         plain["frames"] = len(self.frames)
         plain["refused"] = [
-            {name: getattr(frame, name) for name in ("path", "hdu", "target", "label", "code", "message")} for frame in self.refused
+            {name: getattr(frame, name) for name in ("path", "hdu", "plane", "target", "label", "code", "message")}
+            for frame in self.refused
         ]
         return plain
 

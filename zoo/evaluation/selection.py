@@ -36,6 +36,8 @@ def select_data(
     root: str | os.PathLike[str] | None,
     labels: Sequence[str] | None,
     target_regex: str | None,
+    hdu: int | None = None,
+    plane: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Selection:
     """Open the data and choose the rows; see `zoo.evaluate`, and `zoo.data.open_data` for ``progress``.
@@ -47,11 +49,21 @@ def select_data(
     if isinstance(data, DataSet):
         chosen = data
     elif data is None:
-        if root is not None or target_regex is not None:
-            raise UsageError("--root and --target-regex say how to read --data; got one of them without it")
+        if any(value is not None for value in (root, target_regex, hdu, plane)):
+            raise UsageError("--root, --target-regex, --hdu and --plane say how to read --data; got one of them without it")
         chosen = _own_data(loaded, progress)
     else:
-        chosen = open_data(data, root=root, labels=classes, target_regex=target_regex, split=False, missing="keep", progress=progress)
+        chosen = open_data(
+            data,
+            root=root,
+            labels=classes,
+            target_regex=target_regex,
+            hdu=hdu,
+            plane=plane,
+            split=False,
+            missing="keep",
+            progress=progress,
+        )
     manifest = chosen.manifest.with_labels(classes)
     notes = manifest.notes[len(chosen.manifest.notes) :]
     name = split or ("test" if any(row.split for row in manifest.rows) else "all")
@@ -109,8 +121,8 @@ def _own_data(loaded: LoadedModel, progress: Callable[[int, int], None] | None) 
     return DataSet(Path(source).name, recorded, [], loaded.labels, domain=str(loaded.card["domain"]))
 
 
-def _key(row: Row) -> tuple[str, int | None, str]:
-    return Path(row.path).name or row.rootname, row.hdu, row.target
+def _key(row: Row) -> tuple[str, int | None, int | None, str]:
+    return Path(row.path).name or row.rootname, row.hdu, row.plane, row.target
 
 
 def _near(one: Row, other: Row) -> bool:

@@ -75,6 +75,8 @@ def make_card(
     domain: str,
     products: Sequence[str],
     training: Mapping[str, Any],
+    geometry: str = "resize",
+    frame_size: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """Return the card of a model.
 
@@ -85,6 +87,8 @@ def make_card(
         domain: ``"simulated"``, or what the data say of themselves.
         products: kinds of HST product in the training frames.
         training: what is worth knowing of the training, in plain JSON values.
+        geometry: the rule for frames of other sizes, see `zoo.data.geometry`.
+        frame_size: ``(H, W)`` of the training frames, pixels, without bias columns; ``None`` where it is not known.
     """
     registry = get_registry()
     steps = [registry.get("steps", str(step["step"])) for step in pipeline.to_list()]
@@ -94,6 +98,8 @@ def make_card(
         "input_shape": list(input_shape),
         "labels": list(labels),
         "pipeline": pipeline.to_list(),
+        "geometry": geometry,
+        "frame_size": None if frame_size is None else list(frame_size),
         "domain": domain,
         "products": sorted(products),
         "training": dict(training),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from zoo.errors import SettingsError
-from zoo.settings import check_keys, dump_toml, read_toml
+from zoo.settings import GEOMETRIES, check_keys, dump_toml, read_toml
 
 OPTIMIZERS = {"adamw": 1e-3, "sgd": 0.01}  # name -> learning rate when none is given
 SCHEDULES = ("cosine", "constant")
@@ -40,6 +40,7 @@ class DataSettings:
         target_regex: class folders only: the part of a file name that names the target.
         options: options of a registered data set.
         allow_product: train although the frames are of different HST products.
+        geometry: what happens to frames of other sizes than most: ``resize``, ``crop``, ``pad`` or ``refuse``, see `zoo.data.geometry`.
         baselines: fit the three baselines that a network has to beat; costs one reading of the training frames.
     """
 
@@ -49,7 +50,12 @@ class DataSettings:
     target_regex: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     allow_product: bool = False
+    geometry: str = "resize"
     baselines: bool = True
+
+    def __post_init__(self) -> None:
+        if self.geometry not in GEOMETRIES:
+            raise SettingsError(f"data.geometry must be one of {', '.join(GEOMETRIES)}, got {self.geometry!r}")
 
 
 @dataclass(frozen=True)

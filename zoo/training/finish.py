@@ -60,4 +60,6 @@ def training_card(plan: Plan, position: Position, scores: Mapping[str, float]) -
         domain=plan.dataset.domain,
         products=plan.products,
         training=training,
+        geometry=plan.pipeline.geometry,
+        frame_size=plan.pipeline.frame_size,
     )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data import DataSet, Row, open_data
+from zoo.data.geometry import AnySizePipeline, fit_pipeline
 from zoo.entries import Entry
 from zoo.errors import DataError, InputShapeError
 from zoo.models.build import build_model, build_shell
@@ -34,7 +35,7 @@ class Plan:
     Attributes:
         config: with every option of the model and every step written out.
         dataset: frames and splits. train, val: the rows of those splits; ``val`` may be empty.
-        pipeline: steps, in training with augmentation.
+        pipeline: steps, in training with augmentation, and the rule for frames of other sizes.
         entry, options: the architecture and all its options.
         input_shape: ``(1, H, W)`` of a preprocessed frame, which the model is built for.
         device, precision: ``fp32`` or ``bf16`` autocast.
@@ -47,7 +48,7 @@ class Plan:
     dataset: DataSet
     train: tuple[Row, ...]
     val: tuple[Row, ...]
-    pipeline: Pipeline
+    pipeline: AnySizePipeline
     entry: Entry
     options: Mapping[str, Any]
     input_shape: tuple[int, int, int]
@@ -112,7 +113,7 @@ class Plan:
         # The folder of a registered data set is named after the version of its pixels.
         digest = hashlib.sha256(repr((self.dataset.manifest.root.name, self.dataset.labels)).encode())
         for row in self.dataset.manifest.rows:
-            digest.update(repr((row.path, row.hdu, row.label, row.target, row.rootname, row.split)).encode())
+            digest.update(repr((row.path, row.hdu, row.plane, row.label, row.target, row.rootname, row.split)).encode())
         return digest.hexdigest()
 
     def describe(self) -> list[tuple[str, str]]:
@@ -166,11 +167,13 @@ def make_plan(config: TrainConfig, *, progress: Progress | None = None) -> Plan:
         options=config.data.options or None,
         progress=progress.files if progress else None,
     )
-    pipeline = Pipeline.from_list(config.pipeline or dataset.pipeline)
     train, val = dataset.select("train"), dataset.select("val")
-    notes: list[str] = []
     _check_rows(dataset, train, config)
-    input_shape = pipeline.output_shape(dataset.open(train[0]).shape)
+    pipeline, sizes = fit_pipeline(
+        dataset, (*train, *val), [dict(step) for step in config.pipeline], config.data.geometry, workers=config.train.workers
+    )
+    notes = list(sizes)
+    input_shape = pipeline.input_shape
     options, chosen = _fit_options(entry, config.model.options, input_shape, len(dataset.labels))
     if chosen:
         height, width = input_shape[1:]
