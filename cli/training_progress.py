@@ -16,6 +16,7 @@ from zoo.training.progress import Progress
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
+    from zoo.models.pretrained import PretrainedReport
     from zoo.training.plan import Plan
 
 _SMOOTHING = 0.9  # share of the old value in the loss and accuracy that are shown
@@ -28,7 +29,7 @@ class TrainingProgress(Progress):
         self._bar: Bar | None = None
         self._files = ExitStack()
         self._advance: Callable[[int], None] | None = None
-        self._ready = 0
+        self._ready = self._fetched = 0
         self._steps, self._epochs, self._first = 0, 0, 0
         self._began_s = self._told_s = 0.0
         self._shown: dict[str, float] = {}
@@ -48,6 +49,13 @@ class TrainingProgress(Progress):
         self._advance(ready - self._ready)
         self._ready = ready
 
+    def fetched(self, done: int, total: int) -> None:
+        """Show a bar of the download, in MiB."""
+        if self._advance is None:
+            self._advance = self._files.enter_context(output.progress("fetching weights", total // 2**20 or None, unit="MiB"))
+        self._advance(done // 2**20 - self._fetched)
+        self._fetched = done // 2**20
+
     def note(self, text: str) -> None:
         """Print a line above the bar."""
         self._say(f"note      {text}")
@@ -61,6 +69,11 @@ class TrainingProgress(Progress):
         for subject, text in plan.describe():
             self._say(f"{subject:<9} {text}")
         self._say(f"run       {run}")
+
+    def pretrained(self, report: PretrainedReport) -> None:
+        """Print where the first weights come from and what became of them."""
+        for line in report.summary().splitlines():
+            self._say(f"weights   {line}")
 
     def baselines(self, scores: Mapping[str, Mapping[str, float]]) -> None:
         """Print what a network has to beat."""
@@ -109,6 +122,12 @@ class TrainingProgress(Progress):
             done = record["step"] - self._first
             eta_s = (self._told_s - self._began_s) / done * (self._steps - record["step"])
             self._say(f"step      {record['step']}/{self._steps}  epoch {record['epoch']}/{self._epochs}  {facts}  eta {_clock(eta_s)}")
+
+    def skipped(self, record: Mapping[str, Any], description: str) -> None:
+        """Move the bar and print why a step was left out."""
+        if self._bar is not None:
+            self._bar.update(self._bar.tasks[0].id, completed=record["step"])
+        self._say(f"skipped   step {record['step']}: {description}")
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Print the scores of an epoch."""

@@ -13,7 +13,7 @@ import torch
 
 import zoo
 from zoo import storage
-from zoo.errors import CheckFailedError, DataError, InputShapeError, MemoryLimitError, UnknownNameError, UsageError
+from zoo.errors import DataError, InputShapeError, MemoryLimitError, UnknownNameError, UsageError
 from zoo.models.directory import load_tensors
 from zoo.training import Progress, TrainConfig, read_metrics, train
 
@@ -128,7 +128,6 @@ def test_train_accumulates_the_mean_of_a_group(configure: Configure) -> None:
     run = train(configure(train={"batch_size": 3, "accumulate": 2, "clip_norm": 0.0}))
     steps = [record for record in read_metrics(run.path) if record["event"] == "step"]
     assert len(steps) == 6  # 16 frames: 5 batches of 3 in groups of 2, 2 and 1, twice
-    assert all(record["gradient_norm"] is None for record in steps)
 
 
 def test_train_with_accumulation_equals_one_large_batch(configure: Configure) -> None:
@@ -174,11 +173,6 @@ def test_train_replays_nothing_to_a_logger_that_fails(configure: Configure, monk
     listener = Listener()
     train(configure(output={"loggers": ["csv"]}), progress=listener)
     assert listener.notes == ["logger 'csv' failed and gets no more records: OSError: disk full"]
-
-
-def test_train_stops_when_the_loss_is_not_finite(configure: Configure) -> None:
-    with pytest.raises(CheckFailedError, match=r"the loss is nan at step 1; lower --lr"):
-        train(configure(train={"loss": "nan"}))
 
 
 def test_train_says_when_a_batch_does_not_fit(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo import storage
 from zoo.errors import StorageError
@@ -18,10 +18,11 @@ from zoo.training.state import Position, TrainingState
 SCHEMA = 1
 STATE_TENSORS = "state.safetensors"
 STATE_JSON = "state.json"
+AVERAGE = "ema/"  # before the names of averaged weights
 
 
 def save_checkpoint(folder: Path, state: TrainingState, facts: dict[str, Any]) -> None:
-    """Write weights, optimizer, random numbers and position; the previous checkpoint stays until this one is complete.
+    """Write the state and torch's random numbers; the previous checkpoint stays until this one is complete.
 
     Args:
         folder: ``checkpoints/last`` of the run.
@@ -33,8 +34,10 @@ def save_checkpoint(folder: Path, state: TrainingState, facts: dict[str, Any]) -
     groups = [{key: value for key, value in group.items() if key != "params"} for group in state.optimizer.param_groups]
     with storage.sealed_directory(folder) as new:
         save_tensors(new / WEIGHTS_NAME, state.model.state_dict())
-        save_tensors(new / STATE_TENSORS, {**optimizer_tensors(state.optimizer), **_random_state()})
+        average = {f"{AVERAGE}{name}": tensor for name, tensor in state.average.model.state_dict().items()} if state.average else {}
+        save_tensors(new / STATE_TENSORS, {**optimizer_tensors(state.optimizer), **average, **_random_state()})
         record = {"schema": SCHEMA, "position": asdict(state.position), "groups": groups, "machine": facts}
+        record["scaler"] = state.scaler.state_dict()
         storage.write_json(new / STATE_JSON, record)
 
 
@@ -57,9 +60,21 @@ def load_checkpoint(folder: Path, state: TrainingState) -> dict[str, Any]:
     load_tensors_into(state.model, folder / WEIGHTS_NAME)
     tensors = load_tensors(folder / STATE_TENSORS)
     restore_optimizer(state.optimizer, tensors)
+    if state.average:
+        _restore_average(state.average.model, tensors, folder / STATE_TENSORS)
+    if state.scaler.is_enabled():
+        state.scaler.load_state_dict(record["scaler"])
     _restore_random_state(tensors)
     state.position = Position(**record["position"])
     return dict(record["machine"])
+
+
+def _restore_average(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    averaged = {name.removeprefix(AVERAGE): tensor for name, tensor in tensors.items() if name.startswith(AVERAGE)}
+    try:
+        model.load_state_dict(averaged)
+    except RuntimeError as err:
+        raise StorageError(f"{path}: the averaged weights do not fit the architecture, whose code may have changed since: {err}") from err
 
 
 def _random_state() -> dict[str, Tensor]:

@@ -13,8 +13,8 @@ from zoo.errors import SettingsError
 from zoo.settings import GEOMETRIES, check_keys, dump_toml, read_toml
 
 OPTIMIZERS = {"adamw": 1e-3, "sgd": 0.01}  # name -> learning rate when none is given
-SCHEDULES = ("cosine", "constant")
-PRECISIONS = ("auto", "fp32", "bf16")
+SCHEDULES = ("cosine", "constant", "step")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CLASS_WEIGHTS = ("none", "balanced")
 KEEP = ("best", "last")
 
@@ -23,10 +23,18 @@ Table = TypeVar("Table")
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """``[model]``: the architecture (``--model``) and its options (``--model-option key=value``)."""
+    """``[model]``: the architecture (``--model``), its options (``--model-option key=value``), and where its weights start.
+
+    Attributes:
+        name, options: the architecture.
+        pretrained: weights to start from: a name that the architecture registers, a file, a run, or a URL; ``None`` draws new ones.
+        freeze_until: the last layer that keeps its weights; everything before it keeps them too. ``None`` trains all.
+    """
 
     name: str = "hrcn"
     options: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: str | None = None
+    freeze_until: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,12 +80,17 @@ class TrainSettings:
         weight_decay: decoupled decay of weights, not of biases and normalisation.
         momentum: of ``sgd``; the first beta of ``adamw``.
         warmup: share of all optimizer steps in which the rate rises linearly to its peak.
-        schedule: ``cosine`` (down to 0) or ``constant``, after the warm-up.
-        precision: ``fp32``, ``bf16`` (autocast; weights stay float32), or ``auto``: bf16 where the hardware has it.
+        schedule: ``cosine`` (down to 0), ``constant``, or ``step`` (times ``gamma`` at each milestone), after the warm-up.
+        milestones: of ``step``: numbers of epochs after which the rate falls; empty takes half and three quarters of the epochs.
+        gamma: of ``step``: the factor.
+        precision: ``fp32``; ``bf16`` or ``fp16`` (autocast; weights stay float32; fp16 with a scaled loss); or ``auto``: bf16 where the
+            hardware has it.
         clip_norm: largest norm of the whole gradient; 0 does not clip.
         class_weights: ``none``, or ``balanced``: each class weighs the same in the loss.
-        loss: a registered loss.
+        loss, loss_options: a registered loss (``--loss``) and its options (``--loss-option key=value``).
+        ema: decay of the exponential moving average of the weights, which is then validated and saved as the model; 0 keeps none.
         keep: which weights become the model: of the ``last`` step, or of the epoch with the ``best`` validation loss.
+        patience: epochs without a lower validation loss after which training stops; 0 trains all epochs.
         seed: of weights, order and augmentation.
         workers: threads that read frames; no result depends on it.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
@@ -92,11 +105,16 @@ class TrainSettings:
     momentum: float = 0.9
     warmup: float = 0.1
     schedule: str = "cosine"
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
     precision: str = "auto"
     clip_norm: float = 1.0
     class_weights: str = "none"
     loss: str = "cross_entropy"
+    loss_options: Mapping[str, Any] = field(default_factory=dict)
+    ema: float = 0.0
     keep: str = "last"
+    patience: int = 0
     seed: int = 0
     workers: int = 2
     device: str = "auto"
@@ -114,16 +132,26 @@ class TrainSettings:
         for name in ("epochs", "batch_size", "accumulate"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise SettingsError(f"train.{name} must be >= 1, got {getattr(self, name)}")
-        for name in ("weight_decay", "clip_norm", "workers", "seed"):
+        for name in ("weight_decay", "clip_norm", "patience", "workers", "seed"):
             if not getattr(self, name) >= 0:
                 raise SettingsError(f"train.{name} must be >= 0, got {getattr(self, name)}")
-        for name in ("momentum", "warmup"):
+        for name in ("momentum", "warmup", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise SettingsError(f"train.{name} must be >= 0 and < 1, got {getattr(self, name)}")
+        if not 0 < self.gamma <= 1:
+            raise SettingsError(f"train.gamma must be > 0 and <= 1, got {self.gamma}")
+        self._check_milestones()
         if self.lr is None:
             object.__setattr__(self, "lr", OPTIMIZERS[self.optimizer])
         if not self.lr > 0:  # type: ignore[operator]  # set just above
             raise SettingsError(f"train.lr must be > 0, got {self.lr}")
+
+    def _check_milestones(self) -> None:
+        listed = ", ".join(map(str, self.milestones))
+        if self.milestones and self.schedule != "step":
+            raise SettingsError(f"train.milestones {listed} need train.schedule = 'step', got {self.schedule!r}; leave them out otherwise")
+        if list(self.milestones) != sorted({epoch for epoch in self.milestones if epoch >= 1}):
+            raise SettingsError(f"train.milestones must be numbers of epochs >= 1, each higher than the one before, got {listed}")
 
 
 @dataclass(frozen=True)
@@ -133,7 +161,7 @@ class OutputSettings:
     Attributes:
         path: the run directory; ``None`` takes the next free ``runs/<model>-<data>-NNN``.
         force: replace a run that is there.
-        loggers: registered loggers that get every line of ``metrics.jsonl`` too.
+        loggers: registered loggers that get every line of ``metrics.jsonl`` too, with their options: ``jsonl:path=/var/log/zoo.jsonl``.
     """
 
     path: Path | None = None
@@ -211,6 +239,7 @@ FLAGS = {
     "model.options": "model-option",
     "data.source": "data",
     "data.options": "data-option",
+    "train.loss_options": "loss-option",
     "output.path": "output",
     "output.loggers": "logger",
 }
@@ -225,7 +254,7 @@ def flag_names() -> dict[str, str]:
 
 def environment_variables() -> dict[str, str]:
     """Return the key that each ``ZOO_*`` variable sets: ``{"ZOO_BATCH_SIZE": "train.batch_size", ...}``; tables of options have none."""
-    return {f"ZOO_{flag.replace('-', '_').upper()}": key for key, flag in flag_names().items() if not key.endswith(".options")}
+    return {f"ZOO_{flag.replace('-', '_').upper()}": key for key, flag in flag_names().items() if not key.endswith("options")}
 
 
 def merge_settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -265,12 +294,16 @@ def _read_table(kind: type[Table], values: Any, where: str) -> Table:
 
 
 def _coerce(value: Any, hint: Any, where: str) -> Any:
-    """Return ``value`` as the type of a field: int, float, str, bool, Path, tuple of str, mapping, or one of them or None."""
+    """Return ``value`` as the type of a field: int, float, str, bool, Path, tuple of str or int, mapping, or one of them or None."""
     if isinstance(hint, types.UnionType):
         return None if value is None else _coerce(value, next(part for part in typing.get_args(hint) if part is not type(None)), where)
     origin = typing.get_origin(hint)
     if origin is tuple:
         words = [word.strip() for word in value.split(",")] if isinstance(value, str) else value
+        if typing.get_args(hint)[0] is int:
+            if isinstance(words, Sequence):
+                return tuple(_coerce(word, int, where) for word in words if word != "")
+            raise SettingsError(f"{where} must be a list of whole numbers, got {value!r}")
         if isinstance(words, Sequence) and all(isinstance(word, str) for word in words):
             return tuple(word for word in words if word)
         raise SettingsError(f"{where} must be a list of names, got {value!r}")

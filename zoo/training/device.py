@@ -33,7 +33,7 @@ def cpu_has_bf16() -> bool:
 
 
 def find_precision(name: str, device: torch.device) -> str:
-    """Turn ``auto``, ``fp32`` or ``bf16`` into ``fp32`` or ``bf16``: ``auto`` is bf16 where the hardware has it."""
+    """Turn ``auto`` into ``bf16`` where the hardware has it, else into ``fp32``; ``fp32``, ``bf16`` and ``fp16`` stay."""
     if name != "auto":
         return name
     fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_has_bf16()

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from zoo import storage
 from zoo.models.directory import WEIGHTS_NAME, load_tensors_into, make_card
 from zoo.training.batches import clean_batches
 from zoo.training.norm import has_running_statistics, measure_norm_statistics
-from zoo.training.plan import Plan
+from zoo.training.plan import Criterion, Plan
 from zoo.training.progress import Progress
-from zoo.training.run import Run
-from zoo.training.scores import Criterion, forward, validate
+from zoo.training.run import BASELINES_NAME, Run
+from zoo.training.scores import forward, validate
 from zoo.training.state import Position, TrainingState
 
 
@@ -28,15 +29,35 @@ def finish_model(
 
     Returns: as `validate`.
     """
+    model, frozen = state.evaluated, state.frozen_modules
     if plan.config.train.keep == "best" and state.position.best:
-        load_tensors_into(state.model, run.best / WEIGHTS_NAME)
-    if has_running_statistics(state.model):
+        load_tensors_into(model, run.best / WEIGHTS_NAME)
+    if has_running_statistics(model, frozen=frozen):
         with progress.stage("BatchNorm statistics", plan.batches_per_epoch * plan.batch_size) as advance:
-            measure_norm_statistics(state.model, clean_batches(plan, stop_if_asked, advance), partial(forward, plan, state.model))
-    return validate(plan, state.model, criterion, stop_if_asked)
+            batches = clean_batches(plan, stop_if_asked, advance)
+            used = measure_norm_statistics(model, batches, partial(forward, plan, model), frozen=frozen)
+        if used < plan.batches_per_epoch:
+            left = plan.batches_per_epoch - used
+            progress.note(f"{left} of {plan.batches_per_epoch} batches gave no finite BatchNorm statistics and were left out of them")
+    val = validate(plan, model, criterion, progress, stop_if_asked)
+    _compare_with_baselines(run, val, progress)
+    return val
 
 
-def training_card(plan: Plan, position: Position, scores: Mapping[str, float]) -> dict[str, Any]:
+def _compare_with_baselines(run: Run, val: Mapping[str, float], progress: Progress) -> None:
+    """Say so where the network does worse on the validation frames than the best method without one."""
+    stored = run.path / BASELINES_NAME
+    scores = storage.read_json(stored)["val"] if val and stored.is_file() else {}
+    better = {name: score["accuracy"] for name, score in scores.items() if (score["accuracy"] or 0.0) > val["val_accuracy"]}
+    if better:
+        name = max(better, key=lambda key: better[key])
+        progress.note(
+            f"the baseline {name} is right on {better[name]:.1%} of the validation frames and the model on {val['val_accuracy']:.1%}: "
+            "what it has learned, simple figures tell better; try more epochs, another --lr or more frames"
+        )
+
+
+def training_card(plan: Plan, run: Run, position: Position, scores: Mapping[str, float]) -> dict[str, Any]:
     """Return the card of the model as it is after ``position``, with these validation scores."""
     settings = plan.config.train
     training = {
@@ -45,7 +66,12 @@ def training_card(plan: Plan, position: Position, scores: Mapping[str, float]) -
         "targets": len({row.target for row in plan.train}),
         "epochs": position.epoch,
         "steps": position.step,
+        "skipped_steps": position.skipped,
         "kept": settings.keep if position.best else "last",
+        "loss": plan.loss_label,
+        "ema": settings.ema,
+        "pretrained": dict(run.pretrained) or None,
+        "freeze_until": plan.config.model.freeze_until,
         "seed": settings.seed,
         "precision": plan.precision,
         "elapsed_s": position.elapsed_s,

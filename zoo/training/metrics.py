@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from zoo import storage
-from zoo.errors import StorageError
+from zoo.errors import StorageError, UsageError, ZooError
 from zoo.registry import get_registry
+from zoo.settings import parse_assignments
 
 METRICS_NAME = "metrics.jsonl"
 
@@ -26,14 +27,44 @@ class Logger(Protocol):
         """The run has ended or was stopped."""
 
 
+def check_loggers(specs: Sequence[str]) -> None:
+    """Check before a run begins that loggers can be had, such as ``csv`` or ``jsonl:path=records.jsonl``.
+
+    Raises:
+        UnknownNameError: no such logger or option. UsageError: a spec cannot be read, a bad value, or a package that the logger needs is
+            not installed. PluginError: it cannot be imported.
+    """
+    for spec in specs:
+        name, options = parse_logger(spec)
+        entry = get_registry().get("loggers", name)
+        entry.parse_options(options)
+        entry.load()
+
+
+def parse_logger(spec: str) -> tuple[str, dict[str, str]]:
+    """Return the name and the options of ``name`` or ``name:option=value,option=value``; an owner may stand before: ``owner:name``.
+
+    Raises:
+        UsageError: an option without name or value, or given twice.
+    """
+    head, equals, tail = spec.partition("=")
+    if not equals:
+        return spec, {}
+    name, _, key = head.rpartition(":")
+    if not name:
+        raise UsageError(f"cannot read logger {spec!r}; write it as name:option=value,option=value")
+    return name, parse_assignments(f"{key}={tail}".split(","))
+
+
 class MetricsLog:
     """Appends records to ``metrics.jsonl``, flushed one by one, and hands them to loggers.
 
-    A logger that raises is left out from then on: it must not cost a training.
+    A logger that raises is left out from then on: it must not cost a training. What zoo raises on purpose while a logger is built passes
+    through, for that is a wrong option.
 
     Args:
         run: the run directory.
-        loggers: registered names.
+        loggers: as `check_loggers` takes them.
         keep_bytes: on resume, the length of the file at the checkpoint; the rest is cut off, and the loggers get the kept records again.
         warn: is told in one line when a logger fails.
 
@@ -49,7 +80,9 @@ class MetricsLog:
         if size < keep_bytes:
             raise StorageError(f"{path}: got {size} bytes, expected the {keep_bytes} of the checkpoint or more; the file was changed")
         self._warn = warn
-        self._loggers: dict[str, Logger] = {name: get_registry().build("loggers", name, run_dir=run) for name in loggers}
+        self._loggers: dict[str, Logger] = {}
+        for spec in loggers:
+            self._build(spec, run)
         self._stream = path.open("ab")
         self._stream.truncate(keep_bytes)
         for record in read_metrics(run):
@@ -74,6 +107,15 @@ class MetricsLog:
         self._stream.close()
         for name in list(self._loggers):
             self._call(name, "close")
+
+    def _build(self, spec: str, run: Path) -> None:
+        name, options = parse_logger(spec)
+        try:
+            self._loggers[spec] = get_registry().build("loggers", name, options=options, run_dir=run)
+        except ZooError:
+            raise
+        except Exception as err:
+            self._warn(f"logger {spec!r} failed and gets no records: {type(err).__name__}: {err}")
 
     def _tell(self, record: Mapping[str, object]) -> None:
         for name in list(self._loggers):

@@ -1,42 +1,100 @@
-"""What happens between the plan and the first step: the run directory is made or opened again, the baselines are fitted."""
+"""What happens between the plan and the first step: weights are drawn or fetched, the run directory is made or opened, baselines fitted."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from zoo import storage
 from zoo.data.baselines import fit_baselines
 from zoo.errors import DataError, UsageError
 from zoo.models.directory import CARD_NAME
+from zoo.models.freeze import freeze_until
+from zoo.models.pretrained import PretrainedReport, load_pretrained
+from zoo.training.average import WeightAverage
+from zoo.training.checkpoint import load_checkpoint
+from zoo.training.optimizer import make_optimizer
 from zoo.training.plan import Plan
 from zoo.training.progress import Progress
 from zoo.training.run import BASELINES_NAME, CONFIG_NAME, ENVIRONMENT_NAME, MANIFEST_NAME, Run, create_run, machine_facts, write_environment
+from zoo.training.state import TrainingState
+
+_ORIGIN = ("source", "sha256", "licence", "trained_on")  # of pretrained weights, in the card
 
 
-def begin_run(plan: Plan, progress: Progress) -> Run:
-    """Make the run directory and write what is known before the first step. Raises: StorageError, as `create_run`."""
-    run = Run(create_run(plan.config, model=plan.entry.name, data=plan.dataset.name), plan.label)
+def begin_run(plan: Plan, progress: Progress) -> tuple[Run, TrainingState]:
+    """Draw or fetch the weights, make the run directory, and write what is known before the first step.
+
+    Raises:
+        StorageError: as `create_run`. NetworkError, WeightsError, UnknownNameError: as `load_pretrained`; then there is no directory yet.
+    """
+    state, report = _build_state(plan, progress)
+    facts = machine_facts(plan.device, plan.precision) | {"data": plan.data_fingerprint()}
+    run = Run(create_run(plan.config, model=plan.entry.name, data=plan.dataset.name), plan.label, pretrained=_origin(report))
     storage.write_text(run.path / CONFIG_NAME, plan.config.to_toml())
-    facts = machine_facts(plan.device, plan.precision)
-    write_environment(run.path, plan.config, {**facts, "data": plan.data_fingerprint()})
+    write_environment(run.path, plan.config, facts, pretrained=dataclasses.asdict(report) if report else None)
     plan.dataset.manifest.write_csv(run.path / MANIFEST_NAME)
     progress.plan(plan, run.path)
+    if report:
+        progress.pretrained(report)
     _fit_baselines(plan, run, progress)
-    return run
+    return run, state
 
 
-def reopen_run(path: Path, plan: Plan, progress: Progress) -> Run:
-    """Check that a run can go on with the data that are there now. Raises: UsageError: it is finished. DataError: the data changed."""
-    run = Run(path, plan.label)
+def reopen_run(path: Path, plan: Plan, progress: Progress) -> tuple[Run, TrainingState]:
+    """Check that a run can go on with the data that are there now, and put its last checkpoint into the state.
+
+    Raises:
+        UsageError: the run is finished. DataError: the data or the pretrained weights changed. StorageError: as `load_checkpoint`.
+    """
+    environment = storage.read_json(path / ENVIRONMENT_NAME)
+    origin = environment.get("pretrained") or {}
+    run = Run(path, plan.label, pretrained={key: origin[key] for key in _ORIGIN if key in origin})
     if (run.model / CARD_NAME).is_file():
         raise UsageError(f"{path}: this run is finished; 'zoo evaluate {path}' measures it, 'zoo train -o ...' starts another")
-    recorded = storage.read_json(path / ENVIRONMENT_NAME)["machine"]["data"]
-    if recorded != plan.data_fingerprint():
+    if environment["machine"]["data"] != plan.data_fingerprint():
         raise DataError(f"{path}: the frames, classes or splits of {plan.config.data.source} changed since the run began; start a new run")
+    if run.last.exists() or storage.recover_directory(run.last):
+        state, _ = _build_state(plan, progress, pretrained=False)
+        _restore(plan, run, state, progress)
+    else:
+        state, report = _build_state(plan, progress)
+        if _origin(report) != run.pretrained:
+            raise DataError(f"{path}: the weights {plan.config.model.pretrained} changed since the run began; start a new run")
     progress.plan(plan, path)
     _fit_baselines(plan, run, progress)
-    return run
+    return run, state
+
+
+def _build_state(plan: Plan, progress: Progress, *, pretrained: bool = True) -> tuple[TrainingState, PretrainedReport | None]:
+    """Return the state before the first step; without ``pretrained`` the weights are left as drawn, for a checkpoint to replace."""
+    settings, wanted = plan.config.train, plan.config.model
+    torch.manual_seed(settings.seed)
+    model = plan.build_model()
+    report = None
+    if wanted.pretrained and pretrained:
+        report = load_pretrained(model, wanted.pretrained, entry=plan.entry, progress=progress.fetched)
+    frozen = freeze_until(model, wanted.freeze_until) if wanted.freeze_until else None
+    scaler = torch.amp.GradScaler(plan.device.type, enabled=plan.precision == "fp16")
+    average = WeightAverage(model, settings.ema) if settings.ema else None
+    return TrainingState(model, make_optimizer(model, settings), scaler, average, frozen), report
+
+
+def _restore(plan: Plan, run: Run, state: TrainingState, progress: Progress) -> None:
+    """Put the last checkpoint into the state; note where the machine differs from the one that wrote it."""
+    facts, before = machine_facts(plan.device, plan.precision), load_checkpoint(run.last, state)
+    for key in sorted(set(facts) | set(before)):
+        if facts.get(key) != before.get(key):
+            progress.note(f"{key} was {before.get(key)} and is {facts.get(key)}: the last bits of the weights will differ")
+
+
+def _origin(report: PretrainedReport | None) -> dict[str, Any]:
+    """Return what a card says of the weights that a run began with; empty for new ones."""
+    return {key: getattr(report, key) for key in _ORIGIN} if report else {}
 
 
 def _fit_baselines(plan: Plan, run: Run, progress: Progress) -> None:

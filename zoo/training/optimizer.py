@@ -43,13 +43,20 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> Optimizer:
 
 
 def rate_at(step: int, total: int, settings: TrainSettings) -> float:
-    """Return the learning rate of step ``step`` (from 0) of ``total``: linear warm-up, then a half cosine down to 0, or constant."""
+    """Return the learning rate of step ``step`` (from 0) of ``total``: linear warm-up, then a half cosine down to 0, constant, or in steps.
+
+    ``total`` is the same number of steps for each epoch. As torch's ``MultiStepLR``, a milestone m multiplies the rate by ``gamma`` from
+    the first step after m epochs on.
+    """
     peak = settings.lr or 0.0
     warmup = min(round(settings.warmup * total), total - 1)
     if step < warmup:
         return peak * (step + 1) / (warmup + 1)
     if settings.schedule == "constant":
         return peak
+    if settings.schedule == "step":
+        epoch = step * settings.epochs // total
+        return float(peak * settings.gamma ** sum(epoch >= milestone for milestone in settings.milestones))
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
 
 

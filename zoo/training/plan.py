@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,17 @@ from zoo.data.geometry import AnySizePipeline, fit_pipeline
 from zoo.entries import Entry
 from zoo.errors import DataError, InputShapeError
 from zoo.models.build import build_model, build_shell
+from zoo.models.directory import find_run
+from zoo.models.freeze import freeze_until
 from zoo.models.macs import count_parameters
 from zoo.registry import get_registry
 from zoo.steps import Pipeline
-from zoo.training.config import TrainConfig
+from zoo.training.config import TrainConfig, TrainSettings
 from zoo.training.device import find_device, find_precision
+from zoo.training.metrics import check_loggers
 from zoo.training.progress import Progress
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
 
 BATCH_PIXELS = 2**21
 STEP_FRAMES = 16
@@ -38,9 +43,9 @@ class Plan:
         pipeline: steps, in training with augmentation, and the rule for frames of other sizes.
         entry, options: the architecture and all its options.
         input_shape: ``(1, H, W)`` of a preprocessed frame, which the model is built for.
-        device, precision: ``fp32`` or ``bf16`` autocast.
+        device, precision: ``fp32``, or autocast to ``bf16`` or ``fp16``.
         batch_size: frames per forward pass, at most the number of training frames. accumulate: passes per optimizer step.
-        parameters: of the model.
+        parameters: of the model. trained: of them those that are not frozen.
         notes: decisions that a user should be told, one line each.
     """
 
@@ -57,6 +62,7 @@ class Plan:
     batch_size: int
     accumulate: int
     parameters: int
+    trained: int
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -108,6 +114,17 @@ class Plan:
         classes = len(self.dataset.labels)
         return torch.tensor([len(self.train) / (classes * counts[index]) for index in range(classes)], device=self.device)
 
+    @property
+    def loss_label(self) -> str:
+        """The loss with its options, such as ``focal[gamma=3.0]``."""
+        return get_registry().get("losses", self.config.train.loss).label(self.config.train.loss_options)
+
+    def build_criterion(self) -> Criterion:
+        """Return the loss of logits ``(N, K)`` and class indices ``(N,)``."""
+        train = self.config.train
+        criterion: Criterion = get_registry().build("losses", train.loss, options=train.loss_options, class_weights=self.class_weights())
+        return criterion
+
     def data_fingerprint(self) -> str:
         """SHA-256 of the folder's name, frames, classes, targets and splits; a resumed run must find the same."""
         # The folder of a registered data set is named after the version of its pixels.
@@ -129,9 +146,15 @@ class Plan:
         height, width = self.input_shape[1:]
         batch = f"{self.batch_size} x {self.accumulate}" if self.accumulate > 1 else f"{self.batch_size}"
         schedule = f"steps {self.steps}, epochs {train.epochs}, batch {batch}, {train.optimizer} lr {train.lr:g}"
+        schedule += f" times {train.gamma:g} after epochs {', '.join(map(str, train.milestones))}" if train.milestones else ""
+        schedule += f", average of the weights with decay {train.ema:g}" if train.ema else ""
+        schedule += f", patience {train.patience}" if train.patience else ""
+        frozen = (
+            f", {self.trained:,} of them trained (frozen until {self.config.model.freeze_until})" if self.config.model.freeze_until else ""
+        )
         lines += [
             ("frames", f"{height}x{width} after {self.pipeline}"),
-            ("model", f"{self.label}, {self.parameters:,} parameters"),
+            ("model", f"{self.label}, {self.parameters:,} parameters{frozen}"),
             ("training", f"{schedule}, {self.precision} on {self.device}, seed {train.seed}"),
         ]
         return lines + [("note", text) for text in self.notes]
@@ -154,9 +177,11 @@ def make_plan(config: TrainConfig, *, progress: Progress | None = None) -> Plan:
     registry = get_registry()
     entry = registry.get("models", config.model.name)
     entry.parse_options(config.model.options)
-    registry.get("losses", config.train.loss)
-    for logger in config.output.loggers:
-        registry.get("loggers", logger)
+    loss_options = registry.get("losses", config.train.loss).parse_options(config.train.loss_options)
+    registry.build(
+        "losses", config.train.loss, options=loss_options, class_weights=None
+    )  # a value out of range is told before data are made
+    check_loggers(config.output.loggers)
     device = find_device(config.train.device)
     Pipeline.from_list(config.pipeline)  # a wrong step is told before data are made or read
     dataset = open_data(
@@ -187,14 +212,26 @@ def make_plan(config: TrainConfig, *, progress: Progress | None = None) -> Plan:
         notes.append(f"batch size {batch_size} instead of {wanted}: there are no more training frames")
     if not val:
         notes.append("there are no validation frames; the last weights become the model")
+    if config.train.patience and not val:
+        notes.append("there are no validation frames, so patience has no effect")
+    if not any(step.unit_out == "dimensionless" for step in (*pipeline.frame_steps, *pipeline.batch_steps)):
+        notes.append("warning: no step brings the brightness to a common scale (normalize does); networks rarely learn from such frames")
     shell = build_shell(entry, options, num_classes=len(dataset.labels), in_channels=input_shape[0], input_shape=input_shape)
+    if config.model.freeze_until:
+        freeze_until(shell, config.model.freeze_until)
     return Plan(
         config=replace(
             config,
-            model=replace(config.model, options=options),
+            model=replace(config.model, options=options, pretrained=_lasting_weights(config.model.pretrained, entry)),
             data=replace(config.data, source=_lasting_source(config.data.source), root=config.data.root and config.data.root.resolve()),
             pipeline=tuple(pipeline.to_list()),
-            train=replace(config.train, batch_size=wanted, accumulate=accumulate),
+            train=replace(
+                config.train,
+                batch_size=wanted,
+                accumulate=accumulate,
+                loss_options=loss_options,
+                milestones=_choose_milestones(config.train),
+            ),
         ),
         dataset=dataset,
         train=train,
@@ -208,6 +245,7 @@ def make_plan(config: TrainConfig, *, progress: Progress | None = None) -> Plan:
         batch_size=batch_size,
         accumulate=accumulate,
         parameters=count_parameters(shell),
+        trained=sum(parameter.numel() for parameter in shell.parameters() if parameter.requires_grad),
         notes=tuple(notes),
     )
 
@@ -264,6 +302,20 @@ def _fit_options(
             raise
         return entry.parse_options({**given, **err.options}), dict(err.options)
     return options, {}
+
+
+def _choose_milestones(train: TrainSettings) -> tuple[int, ...]:
+    """Return the epochs after which a step schedule lowers the rate; by default half and three quarters, as He et al. 2016 on CIFAR."""
+    if train.schedule != "step" or train.milestones:
+        return train.milestones
+    return tuple(sorted({train.epochs // 2, train.epochs * 3 // 4} - {0}))
+
+
+def _lasting_weights(source: str | None, entry: Entry) -> str | None:
+    """Return a path to pretrained weights as absolute, so that the run can be resumed from anywhere; names and URLs as they are."""
+    if source is None or source in entry.metadata["weights"] or "://" in source:
+        return source
+    return str(find_run(source) if source == "latest" else Path(source).resolve())
 
 
 def _lasting_source(source: str) -> str:

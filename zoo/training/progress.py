@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zoo.models.pretrained import PretrainedReport
     from zoo.training.plan import Plan
 
 
@@ -23,6 +24,12 @@ class Progress:
     def plan(self, plan: Plan, run: Path) -> None:
         """The run is settled and its directory is there."""
 
+    def fetched(self, done: int, total: int) -> None:
+        """Bytes of pretrained weights were fetched; a ``total`` of 0 is not known."""
+
+    def pretrained(self, report: PretrainedReport) -> None:
+        """The run starts from other weights; what became of each tensor."""
+
     def baselines(self, scores: Mapping[str, Mapping[str, float]]) -> None:
         """The baselines are fitted: accuracies on the validation frames."""
 
@@ -31,6 +38,9 @@ class Progress:
 
     def step(self, record: Mapping[str, Any]) -> None:
         """An optimizer step was done; the line that was written to ``metrics.jsonl``."""
+
+    def skipped(self, record: Mapping[str, Any], description: str) -> None:
+        """A step was left out because its loss or gradient is not finite; likewise, and what a user should read of it."""
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """An epoch was done and validated; likewise."""

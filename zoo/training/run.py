@@ -37,11 +37,13 @@ class Run:
     Attributes:
         path: the directory.
         label: the model's name with its options, such as ``hrcn[padding=same]``.
+        pretrained: ``source``, ``sha256``, ``licence`` and ``trained_on`` of the weights that it began with; empty for new ones.
         summary: of a finished run: ``train`` and ``val`` scores, steps, time; empty before.
     """
 
     path: Path
     label: str = ""
+    pretrained: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -118,8 +120,8 @@ def open_run(run: str | os.PathLike[str]) -> Path:
     return path
 
 
-def write_environment(path: Path, config: TrainConfig, facts: Mapping[str, Any]) -> None:
-    """Write ``environment.json``: versions, commit, machine, seed, command."""
+def write_environment(path: Path, config: TrainConfig, facts: Mapping[str, Any], *, pretrained: Mapping[str, Any] | None = None) -> None:
+    """Write ``environment.json``: versions, commit, machine, seed, command, and what became of pretrained weights."""
     versions = {name: _version(name) for name in PACKAGES}
     storage.write_json(
         path / ENVIRONMENT_NAME,
@@ -133,6 +135,7 @@ def write_environment(path: Path, config: TrainConfig, facts: Mapping[str, Any])
             "machine": dict(facts),
             "seed": config.train.seed,
             "command": sys.argv,
+            "pretrained": pretrained,
         },
     )
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from zoo.data import Row
 from zoo.training.batches import validation_batches
-from zoo.training.plan import Plan
-
-Criterion = Callable[[Tensor, Tensor], Tensor]
+from zoo.training.guard import describe_frames
+from zoo.training.plan import Criterion, Plan
+from zoo.training.progress import Progress
 
 
 @dataclass
 class Sums:
     """Loss and hits of some frames; the loss is the mean of the batches, each weighed by its frames."""
 
-    started_s: float = 0.0
     frames: int = 0
     correct: int = 0
     loss_sum: float = 0.0
@@ -42,26 +43,39 @@ class Sums:
 
 def forward(plan: Plan, model: nn.Module, images: Tensor) -> Tensor:
     """Return float32 logits ``(N, K)``, computed in the plan's precision."""
-    with torch.autocast(plan.device.type, dtype=torch.bfloat16, enabled=plan.precision == "bf16"):
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(plan.precision)
+    with torch.autocast(plan.device.type, dtype=dtype, enabled=dtype is not None):
         logits: Tensor = model(images)
     return logits.float()
 
 
-def validate(plan: Plan, model: nn.Module, criterion: Criterion, stop_if_asked: Callable[[], None]) -> dict[str, float]:
-    """Return loss, accuracy and balanced accuracy on the validation frames; empty if there are none. The model is left in eval mode."""
+def validate(plan: Plan, model: nn.Module, criterion: Criterion, progress: Progress, stop_if_asked: Callable[[], None]) -> dict[str, float]:
+    """Return loss, accuracy and balanced accuracy on the validation frames; empty if there are none.
+
+    Args:
+        model: left in eval mode.
+        progress: is told which frames make the loss NaN or infinite, if any do.
+        stop_if_asked: called before every batch; may raise.
+    """
     if not plan.val:
         return {}
     model.eval()
-    sums = Sums()
+    sums, bad = Sums(), list[Row]()
     right, count = torch.zeros(len(plan.dataset.labels)), torch.zeros(len(plan.dataset.labels))
     with torch.no_grad():
         for batch in validation_batches(plan):
             stop_if_asked()
             logits = forward(plan, model, batch.images.to(plan.device))
             labels = batch.labels.to(plan.device)
-            sums.add(criterion(logits, labels).item(), logits, labels)
+            loss = criterion(logits, labels).item()
+            if not math.isfinite(loss):
+                bad += [row for row, finite in zip(batch.rows, torch.isfinite(logits).all(1), strict=True) if not finite]
+            sums.add(loss, logits, labels)
             hit = (logits.argmax(1) == labels).cpu()
             right.index_add_(0, batch.labels, hit.float())
             count.index_add_(0, batch.labels, torch.ones(len(hit)))
+    if not math.isfinite(sums.loss):
+        where = f": the model gives no finite logits for {describe_frames(bad)}" if bad else ""
+        progress.note(f"the validation loss is {sums.loss}{where}")
     recalls = (right / count)[count > 0]
     return {"val_loss": sums.loss, "val_accuracy": sums.accuracy, "val_balanced_accuracy": recalls.mean().item()}
