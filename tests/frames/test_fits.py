@@ -367,3 +367,10 @@ def test_cubes_without_a_plane_say_how_to_choose(tmp_path: Path) -> None:
         read_frames(tmp_path / "c.fits")
     fits.PrimaryHDU(np.zeros((1, 4, 5), np.int16)).writeto(tmp_path / "flat.fits")
     assert read_frame(tmp_path / "flat.fits").shape == (1, 4, 5)
+
+
+def test_small_unsigned_64_bit_integers_stay_what_they_are(tmp_path: Path) -> None:
+    data = np.array([[0, 1, 2], [1023, 1 << 40, (1 << 64) - 1]], np.uint64)
+    fits.PrimaryHDU(data).writeto(tmp_path / "x.fits")
+    for frame in (read_frame(tmp_path / "x.fits"), read_frame(data)):
+        assert frame.decode()[0].tolist() == [[0.0, 1.0, 2.0], [1023.0, float(1 << 40), float(1 << 64)]]

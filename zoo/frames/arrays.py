@@ -20,7 +20,8 @@ def encode_array(array: np.ndarray[Any, Any]) -> tuple[Tensor, Encoding]:
 
     Args:
         array: ``(H, W)`` or ``(1, H, W)``; bool, integer or real, any byte order.
-    Returns: ``(H, W * itemsize)`` uint8, newly allocated, and its encoding. Unsigned integers are stored with the BZERO that FITS uses.
+    Returns: ``(H, W * itemsize)`` uint8, newly allocated, and its encoding. Unsigned integers are stored with the BZERO that FITS uses,
+        except those of 64 bits, which become float64: see :func:`exact`.
     Raises: FrameError: ``not-2d``, ``no-image`` for no pixels at all, ``bad-dtype``.
     """
     if array.ndim == 3 and array.shape[0] == 1:
@@ -45,9 +46,25 @@ def encode_array(array: np.ndarray[Any, Any]) -> tuple[Tensor, Encoding]:
     elif kind not in "iuf" or size not in (1, 2, 4, 8):
         raise FrameError("bad-dtype", path=None, got=f"an array of {array.dtype}", expected="bool, integer, float16, float32 or float64")
     stored = np.array(array, dtype=array.dtype.newbyteorder(">"), order="C", copy=True)
-    return torch.from_numpy(stored.view(np.uint8).reshape(array.shape[0], -1)), Encoding(
-        -8 * size if kind == "f" else 8 * size, bzero=bzero
-    )
+    pixels = torch.from_numpy(stored.view(np.uint8).reshape(array.shape[0], -1))
+    return exact(pixels, Encoding(-8 * size if kind == "f" else 8 * size, bzero=bzero))
+
+
+def exact(pixels: Tensor, encoding: Encoding) -> tuple[Tensor, Encoding]:
+    """The same pixels in an encoding whose arithmetic keeps them; any but unsigned 64-bit integers are returned as they are.
+
+    FITS stores such an integer as its distance from 2^63, which float64 knows to the nearest 1024 only: 3 would become 0. They are turned
+    into float64 themselves, in place.
+    """
+    if encoding.bitpix != 64 or (encoding.bscale, encoding.bzero) != (1.0, float(1 << 63)):
+        return pixels, encoding
+    stored = stored_array(pixels, encoding)
+    blank = None if encoding.blank is None else stored == encoding.blank
+    values = (stored.astype(np.uint64) ^ np.uint64(1 << 63)).astype(np.float64)
+    if blank is not None:
+        values[blank] = np.nan
+    stored.view(">f8")[...] = values
+    return pixels, Encoding(-64)
 
 
 def plane_of_array(array: np.ndarray[Any, Any], plane: int | None) -> tuple[np.ndarray[Any, Any], int | None]:

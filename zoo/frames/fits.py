@@ -232,7 +232,7 @@ def _without_flagged(
         return pixels, encoding, ()
     quality = opened.extension("DQ", index)
     if quality is None:
-        return pixels, encoding, (f"DQ: not looked at, for {opened.damage.code} HDUs",) if opened.damage else ()
+        return pixels, encoding, (f"DQ: not looked at, for an HDU of the file is {opened.damage.code}",) if opened.damage else ()
     shape = opened.hdus[index].axes[-2:]
     constant = quality.header.get("PIXVALUE", 0)
     if not quality.planes and 0 not in quality.axes and isinstance(constant, int):

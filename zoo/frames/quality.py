@@ -34,8 +34,11 @@ BAD_BITS: Mapping[str, int] = {"ACS/WFC": _CCD, "ACS/HRC": _CCD, "WFC3/UVIS": _C
 
 _STRIP = 256
 """Rows looked at together."""
-_SKY_ZEROS = 0.01
-"""Share of exact zeros inside an image from which zero is a value that its sky takes, and says nothing about the border."""
+_SPECK = 10
+"""Fewest pixels that an image can consist of; anything smaller, surrounded by zeros, is a photon."""
+_PHOTONS = 0.01
+"""Share of such photons among the pixels left, from which zero is a value that the sky takes."""
+_TOUCHING = np.ones((3, 3), int)
 
 
 def flagged(pixels: Tensor, encoding: Encoding, bits: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -70,8 +73,8 @@ def empty(pixels: Tensor, encoding: Encoding, *, signed: bool) -> np.ndarray[Any
 def empty_border(pixels: Tensor, encoding: Encoding) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
     """Where an image is exactly zero in one piece with its border; ``None`` for nowhere, or if its sky is made of zeros as well.
 
-    Drizzling fills what no exposure covered with zeros or NaN. The sky of a photon-counting image can be zero too, in patches: if more
-    than 1 % of what would be left is zero, nothing is taken for border.
+    Drizzling fills what no exposure covered with zeros or NaN. The sky of a photon-counting image is zero too, but with photons strewn
+    over it, and nothing of such an image is taken for border. Zeros that the image encloses are left alone.
 
     Args:
         pixels, encoding: the image, ``(H, W * itemsize)``.
@@ -80,15 +83,14 @@ def empty_border(pixels: Tensor, encoding: Encoding) -> np.ndarray[Any, np.dtype
     zeros = stored_array(pixels, encoding) == -encoding.bzero / encoding.bscale
     if not (zeros[0].any() or zeros[-1].any() or zeros[:, 0].any() or zeros[:, -1].any()):
         return None
-    labels, _ = ndimage.label(zeros)
-    edge = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    outside = np.zeros(int(labels.max()) + 1, bool)
-    outside[edge] = True
+    labels, count = ndimage.label(zeros, _TOUCHING)
+    outside = np.zeros(count + 1, bool)
+    outside[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True
     outside[0] = False
     border: np.ndarray[Any, np.dtype[np.bool_]] = outside[labels]
-    covered = int(border.sum())
-    inside = int(zeros.sum()) - covered
-    return None if inside > _SKY_ZEROS * (zeros.size - covered) else border
+    ndimage.label(~border, _TOUCHING, output=labels)
+    sizes = np.bincount(labels.ravel())[1:]
+    return None if sizes[sizes < _SPECK].sum() > _PHOTONS * sizes.sum() else border
 
 
 def invalidate(pixels: Tensor, encoding: Encoding, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[Tensor, Encoding]:

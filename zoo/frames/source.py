@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import FrameError
-from zoo.frames.arrays import encode_array
+from zoo.frames.arrays import encode_array, exact
 from zoo.frames.gate import Hdu, check_scaling, read_header, scan
 from zoo.frames.tiles import unpack
 from zoo.ops.raw import Encoding
@@ -81,9 +81,9 @@ class Opened:
         size = height * width * encoding.itemsize
         if found.kind == "compressed":
             unpacked = unpack(self.data, found, plane, self.path)
-            return torch.frombuffer(unpacked, dtype=torch.uint8).view(height, -1), encoding
+            return exact(torch.frombuffer(unpacked, dtype=torch.uint8).view(height, -1), encoding)
         pixels = torch.frombuffer(self.data, dtype=torch.uint8, count=size, offset=found.offset + plane * size)
-        return pixels.view(height, -1), encoding
+        return exact(pixels.view(height, -1), encoding)
 
 
 def _read(hdulist: HDUList, index: int) -> np.ndarray[Any, Any]:
