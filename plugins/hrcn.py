@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import InputShapeError, UsageError
-from zoo.models import check_input_shape
+from zoo.models import check_build_shape, check_input_shape
 
 torch.fx.wrap("check_input_shape")
 
@@ -65,10 +65,8 @@ class HRCelestialNet(nn.Module):
         super().__init__()
         if padding not in PADDINGS:
             raise UsageError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
-        channels, height, width = input_shape
-        if channels != in_channels:
-            raise InputShapeError(f"input_shape {input_shape} has {channels} channels, but in_channels is {in_channels}")
-        self.input_shape = (channels, height, width)
+        self.input_shape = check_build_shape("hrcn", in_channels, input_shape)
+        _, height, width = self.input_shape
         pools = len(BLOCKS) if padding == "valid" else kept_pools(height, width)
         if padding == "valid" and map_size(height, width, padding, pools) != MAP:
             (low_h, high_h), (low_w, high_w) = published_range()

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from zoo.models.macs import count_parameters as count_parameters
     from zoo.models.pretrained import PretrainedReport as PretrainedReport
     from zoo.models.pretrained import load_pretrained as load_pretrained
+    from zoo.models.shape import check_build_shape as check_build_shape
     from zoo.models.shape import check_input_shape as check_input_shape
 
 _HOME = {
     "Frozen": "freeze",
     "LoadedModel": "directory",
     "PretrainedReport": "pretrained",
+    "check_build_shape": "shape",
     "check_input_shape": "shape",
     "count_buffers": "macs",
     "count_macs": "macs",
