@@ -22,7 +22,9 @@ from zoo.registry import configure, get_registry, loaded_registry
 COMMANDS = {
     "train": ("zoo.cli.train:train", "Train a model and write a run directory."),
     "evaluate": ("zoo.cli.evaluate:evaluate", "Measure a run on labelled frames."),
+    "compare": ("zoo.cli.compare:compare", "Compare runs on the frames that each was evaluated on."),
     "predict": ("zoo.cli.predict:predict", "Classify FITS files: class and probability of every frame."),
+    "profile": ("zoo.cli.profile:profile", "Measure what models and ops cost on this machine: memory and latency."),
     "data": ("zoo.cli.data:data", "List, show, simulate and split data sets."),
     "models": ("zoo.cli.models:models", "List and show architectures."),
     "steps": ("zoo.cli.steps:steps", "List and show preprocessing steps."),

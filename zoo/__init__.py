@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from zoo.data.dataset import DataSet
     from zoo.entries import Option
     from zoo.errors import ZooError
-    from zoo.evaluation import evaluate
+    from zoo.evaluation import compare, evaluate
     from zoo.frames import Frame, read_frames
     from zoo.hookspecs import hookimpl
     from zoo.models import create_model, list_models, load
     from zoo.prediction import predict
+    from zoo.profiling import profile
     from zoo.steps import Pipeline
     from zoo.training import TrainConfig, train
 
@@ -37,7 +38,9 @@ _EXPORTS = {
     "TrainConfig": "zoo.training",
     "train": "zoo.training",
     "evaluate": "zoo.evaluation",
+    "compare": "zoo.evaluation",
     "predict": "zoo.prediction",
+    "profile": "zoo.profiling",
 }
 _MODULES = ("data", "errors", "frames", "ops", "steps", "storage", "testing")
 
@@ -49,6 +52,7 @@ __all__ = [
     "TrainConfig",
     "ZooError",
     "__version__",
+    "compare",
     "create_model",
     "data",
     "errors",
@@ -59,6 +63,7 @@ __all__ = [
     "load",
     "ops",
     "predict",
+    "profile",
     "read_frames",
     "steps",
     "storage",

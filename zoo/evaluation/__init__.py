@@ -9,13 +9,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zoo.evaluation.comparison import Comparison as Comparison
+    from zoo.evaluation.comparison import compare as compare
     from zoo.evaluation.intervals import Interval as Interval
     from zoo.evaluation.intervals import accuracy_interval as accuracy_interval
     from zoo.evaluation.measure import evaluate as evaluate
     from zoo.evaluation.metrics import Metrics as Metrics
     from zoo.evaluation.result import Evaluation as Evaluation
 
-_HOME = {"Evaluation": "result", "Interval": "intervals", "Metrics": "metrics", "accuracy_interval": "intervals", "evaluate": "measure"}
+_HOME = {
+    "Comparison": "comparison",
+    "Evaluation": "result",
+    "Interval": "intervals",
+    "Metrics": "metrics",
+    "accuracy_interval": "intervals",
+    "compare": "comparison",
+    "evaluate": "measure",
+}
 __all__ = list(_HOME)
 
 

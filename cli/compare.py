@@ -1,0 +1,111 @@
+"""``zoo compare``: which of several evaluated runs is the best, and whether that can be told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from zoo.cli.output import emit_json, emit_table, note, note_domain, warn
+
+if TYPE_CHECKING:
+    from zoo.evaluation import Comparison, Interval
+
+LISTED = 10
+
+
+@click.command()
+@click.argument("runs", metavar="RUN_A RUN_B...", nargs=-1, required=True)
+@click.option("--data", help="Compare evaluations on data of this name.  [default: the data that all runs were evaluated on]")
+@click.option("--split", type=click.Choice(["train", "val", "test", "all"]), help="Compare evaluations on this split.")
+@click.option("--common", is_flag=True, help="Where the runs were scored on different frames, compare on the common ones.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def compare(runs: tuple[str, ...], data: str | None, split: str | None, common: bool, as_json: bool) -> None:
+    """Compare runs on the frames that each was evaluated on.
+
+    A run is a run directory, its model directory, "latest", or a folder below evaluations/ of a run. Nothing is evaluated: where a stored
+    evaluation is missing, the error names the command that makes it. The difference in accuracy is tested by target, not by frame.
+
+    \b
+      zoo compare runs/hrcn-simulated-001 runs/resnet18-simulated-001
+      zoo compare runs/* --data simulated:shifted
+    """
+    from zoo.evaluation import compare as rank
+
+    result = rank(runs, data=data, split=split, common=common)
+    if as_json:
+        from zoo.evaluation.paired import INTERVAL, TEST
+
+        emit_json(result, test=TEST, interval=INTERVAL)
+    else:
+        _print_tables(result)
+    _print_notes(result)
+
+
+def _print_tables(result: Comparison) -> None:
+    """Print the ranking, every pair and the verdict to stdout."""
+    from zoo.evaluation.paired import INTERVAL, TEST
+
+    many = len(result.pairs) > 1
+    title = f"{len(result.standings)} runs on {result.data}, split {result.split}: {result.n_frames} frames of {result.n_targets} targets"
+    columns = ["rank", "run", "model", "accuracy", "lower", "upper", "behind", "behind lower", "behind upper", "p"]
+    rows: list[list[object]] = []
+    for run in result.standings:
+        ends = [None, None, None] if run.behind is None else [run.behind.estimate, *_ends(run.behind)]
+        rows.append([run.rank, run.name, run.model, run.accuracy.estimate, *_ends(run.accuracy), *ends, run.p_adjusted])
+    for name in ("parameters", "time_s"):
+        if any(getattr(run, name) is not None for run in result.standings):
+            columns.append({"time_s": "evaluation s"}.get(name, name))
+            for row, run in zip(rows, result.standings, strict=True):
+                row.append(getattr(run, name))
+    emit_table(
+        columns,
+        rows,
+        title=title,
+        notes=[
+            "runs of one rank cannot be told apart from the first of that rank" if many else "behind: accuracy of the first minus its own",
+            f"95 % interval: {INTERVAL}",
+            f"p: {TEST}{f'; Holm for {len(result.pairs)} pairs' if many else ''}",
+        ],
+    )
+    click.echo()
+    emit_table(
+        ["first", "second", "difference", "lower", "upper", "p", *(["p Holm"] if many else []), "only first", "only second", "McNemar p"],
+        [
+            [
+                pair.first,
+                pair.second,
+                pair.difference.estimate,
+                *_ends(pair.difference),
+                pair.p_value,
+                *([pair.p_adjusted] if many else []),
+                pair.only_first,
+                pair.only_second,
+                pair.mcnemar_p,
+            ]
+            for pair in result.pairs
+        ],
+        notes=[
+            "McNemar's test takes every frame for itself, so its p is too small where the frames of a target go together",
+            result.verdict,
+        ],
+    )
+
+
+def _ends(interval: Interval) -> tuple[object, object]:
+    """The two ends of an interval, or ``n/a``."""
+    return ("n/a", "n/a") if interval.reason else (interval.lower, interval.upper)
+
+
+def _print_notes(result: Comparison) -> None:
+    """Say on stderr what a reader of the tables must know."""
+    if result.n_left_out:
+        note(f"{result.n_left_out} frames were left out, because not every run was scored on them")
+    for line in result.notes:
+        note(line)
+    for run in result.standings:
+        if run.seen:
+            names = ", ".join(run.seen[:LISTED]) + (f" and {len(run.seen) - LISTED} more" if len(run.seen) > LISTED else "")
+            warn(f"NOT A TEST: {run.name} was trained or validated on {len(run.seen)} of {result.n_targets} targets: {names}")
+    for domain in dict.fromkeys(run.domain for run in result.standings):
+        note_domain(domain, data=result.data_domain)
