@@ -11,6 +11,7 @@ import click
 
 from zoo.cli.output import emit_json, emit_table, note, note_domain, stages, warn
 from zoo.errors import CheckFailedError, DataError
+from zoo.settings import GEOMETRIES
 
 if TYPE_CHECKING:
     from zoo.evaluation import Evaluation, Interval
@@ -34,6 +35,9 @@ LISTED = 10
 @click.option("--split", type=click.Choice(["train", "val", "test", "all"]), help="[default: test where the data have splits, else all]")
 @click.option("--labels", help="Classes to use, among those of the run, separated by commas.")
 @click.option("--target-regex", help="Class folders: the part of a file name that names its target.")
+@click.option("--hdu", type=click.IntRange(0), help="HDU of every file, where --data does not name it.  [default: the science frames]")
+@click.option("--plane", type=click.IntRange(0), help="Plane of every cube, where --data does not name it; from 0.")
+@click.option("--geometry", type=click.Choice(GEOMETRIES), help="Frames of other sizes than in training.  [default: as trained]")
 @click.option("--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), help="Write one line per frame to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -53,6 +57,9 @@ def evaluate(
     split: str | None,
     labels: str | None,
     target_regex: str | None,
+    hdu: int | None,
+    plane: int | None,
+    geometry: str | None,
     csv_path: Path | None,
     as_json: bool,
     device: str,
@@ -83,6 +90,9 @@ def evaluate(
             root=root,
             labels=[word.strip() for word in labels.split(",") if word.strip()] if labels else None,
             target_regex=target_regex,
+            hdu=hdu,
+            plane=plane,
+            geometry=geometry,
             batch_size=batch_size,
             workers=workers,
             device=device,
@@ -157,7 +167,7 @@ def _print_notes(result: Evaluation, csv_path: Path | None) -> None:
             warn(f"the baseline {baseline.name} reaches {baseline.accuracy:.4f} without a network; the model does not beat it")
     adapted = sum(frame.adapted for frame in result.frames)
     if adapted:
-        note(f"{adapted} frames have another shape than the model's input and were padded or cut to fit")
+        note(f"{adapted} frames are not of the size of the training and were averaged, cut or padded to fit (column 'adapted')")
     note_domain(result.domain, data=result.data_domain)
     note(f"accuracy {_say(result.intervals['accuracy'])}")
     for path in (result.path, csv_path):

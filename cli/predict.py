@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import json
+import signal
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from zoo.cli.output import JsonStream, RowStream, note, note_domain, plain, progress, stdout_is_terminal
-from zoo.errors import DataError, StorageError, UsageError
+from zoo.cli.output import JsonStream, RowStream, note, note_domain, progress, stdout_is_terminal
+from zoo.errors import DataError, InterruptedRunError
+from zoo.settings import GEOMETRIES
 
 if TYPE_CHECKING:
     from zoo.models import LoadedModel
-    from zoo.prediction import Prediction
+    from zoo.prediction import Prediction, RowFile
 
-TERMINAL_COLUMNS = {"path": 40, "hdu": 3, "label": 8, "probability": 11, "code": 13, "product": 7, "instrument": 10}
+TERMINAL_COLUMNS = {"path": 40, "hdu": 3, "predicted": 9, "probability": 11, "code": 13, "product": 7, "instrument": 10}
+LISTED = 10
 
 
 class _Sink(Protocol):
@@ -30,9 +32,14 @@ class _Sink(Protocol):
 @click.command()
 @click.argument("run")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows to this .csv or .jsonl file.")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows to this .csv, .jsonl or .parquet file."
+)
+@click.option("--force", is_flag=True, help="Replace the file of -o if it is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--hdu", type=click.IntRange(0), help="Classify this HDU of every file.  [default: its science frames]")
+@click.option("--plane", type=click.IntRange(0), help="Classify this plane of every file, for cubes; from 0.")
+@click.option("--geometry", type=click.Choice(GEOMETRIES), help="Frames of other sizes than in training.  [default: as trained]")
 @click.option("--batch-size", type=click.IntRange(1), help="Frames per pass of the model.  [default: a million pixels, 1 to 16]")
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Threads that read and preprocess.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -43,8 +50,11 @@ def predict(
     run: str,
     paths: tuple[str, ...],
     output: Path | None,
+    force: bool,
     as_json: bool,
     hdu: int | None,
+    plane: int | None,
+    geometry: str | None,
     batch_size: int | None,
     workers: int,
     device: str,
@@ -58,23 +68,27 @@ def predict(
     as "night1/*_raw.fits", or - for a list of them on standard input, one per line.
 
     Every input gives at least one row, in order. A file that cannot be used has status "refused" and a code that says why; the others are
-    classified all the same, and the exit code is 3. A file given with -o appears when it is complete.
+    classified all the same, and the exit code is 3. A file given with -o appears when it is complete; --force replaces one that is there.
+    A frame of another size than in training is averaged in blocks and padded (resize), cut and padded (crop), padded if smaller (pad), or
+    refused (refuse); it is never stretched.
 
     \b
       zoo predict runs/latest night1/ -o night1.csv
       find /data -name "*_flt.fits" | zoo predict runs/latest - --allow-product --json
     """
-    if output is not None and output.suffix.lower() not in (".csv", ".jsonl"):
-        raise UsageError(f"--output {output}: got the suffix {output.suffix!r}, expected .csv or .jsonl")
     from zoo import prediction
     from zoo.models import load
 
+    if output is not None:
+        prediction.check_output(output, force=force)
     loaded = load(run)
     prediction.check_inputs(path for path in paths if path != "-")
     rows = prediction.predict(
         loaded,
         _inputs(paths),
         hdu=hdu,
+        plane=plane,
+        geometry=geometry,
         batch_size=batch_size,
         workers=workers,
         device=device,
@@ -85,26 +99,63 @@ def predict(
     note(f"{loaded.name} from {loaded.path}: classes {', '.join(loaded.labels)}")
     note_domain(domain, data="other")
     tally = _Tally()
-    with contextlib.ExitStack() as stack:
-        document = (
-            stack.enter_context(JsonStream(run=loaded.path, model=loaded.name, labels=loaded.labels, domain=domain)) if as_json else None
-        )
-        sinks: list[_Sink] = [document] if document is not None else []
-        if output is not None:
-            sinks.append(stack.enter_context(_file_sink(output, prediction.columns(loaded.labels))))
-        if not sinks:
-            sinks.append(_Table(prediction.columns(loaded.labels), loaded.labels))
-        shown = not stdout_is_terminal() or (output is not None and not as_json)  # a bar between the rows would spoil them
-        advance = stack.enter_context(progress("classifying")) if shown else lambda _count: None
-        for row in rows:
-            values = row.row(loaded.labels)
-            for sink in sinks:
-                sink.write(values)
-            tally.add(row)
-            advance(1)
-        if document is not None:
-            document.summarise(**tally.summary())
+    file = None if output is None else prediction.RowFile(output, loaded.labels, force=force)
+    try:
+        with _sigterm_as_interrupt(), contextlib.ExitStack() as stack:
+            sinks: list[_Sink] = [] if file is None else [stack.enter_context(file)]
+            document = None
+            if as_json:
+                document = stack.enter_context(JsonStream(run=loaded.path, model=loaded.name, labels=loaded.labels, domain=domain))
+                sinks.append(document)
+            elif file is None:
+                sinks.append(_Table(list(prediction.columns(loaded.labels)), loaded.labels))
+            shown = not stdout_is_terminal() or (file is not None and not as_json)  # a bar between the rows would spoil them
+            advance = stack.enter_context(progress("classifying")) if shown else lambda _count: None
+            for row in rows:
+                values = row.row(loaded.labels)
+                for sink in sinks:
+                    sink.write(values)
+                tally.add(row)
+                advance(1)
+            if document is not None:
+                document.summarise(**tally.summary())
+    except KeyboardInterrupt as stop:
+        number = signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT
+        raise InterruptedRunError(f"after {tally.rows} rows{_fate(file)}", signal_number=number) from None
+    except Exception:
+        if file is not None:
+            note(f"stopped after {tally.rows} rows{_fate(file)}")
+        raise
     _report(tally, loaded, output, allow_bad)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the work as Ctrl-C does, by an exception, so that files are closed and what is there is said."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: Any) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _fate(file: RowFile | None) -> str:
+    """What became of the output of an interrupted prediction."""
+    if file is None:
+        return ""
+    kept = "no row was kept" if file.partial is None else f"they are in {file.partial}"
+    return f"; {kept}, and {file.path} {'is as it was' if file.path.exists() else 'was not written'}"
 
 
 def _inputs(paths: Sequence[str]) -> Iterator[str]:
@@ -124,15 +175,18 @@ class _Tally:
         self.labels: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.products: Counter[str] = Counter()
+        self.first_refused: list[Prediction] = []
 
     def add(self, row: Prediction) -> None:
         self.rows += 1
         if row.status == "ok":
-            self.labels[row.label] += 1
+            self.labels[row.predicted] += 1
             self.products[row.product] += 1
             self.adapted += row.adapted
         else:
             self.refused[row.code] += 1
+            if len(self.first_refused) < LISTED:
+                self.first_refused.append(row)
 
     def summary(self) -> dict[str, object]:
         refused = dict(self.refused.most_common())
@@ -150,52 +204,12 @@ class _Table:
 
     def __init__(self, columns: Sequence[str], labels: Sequence[str]) -> None:
         widths = {**dict.fromkeys(columns, 8), **TERMINAL_COLUMNS}
-        kept = ["path", "hdu", "label", *(f"p_{label}" for label in labels), "instrument", "code"]
+        kept = ["path", "hdu", "predicted", *(f"p_{label}" for label in labels), "instrument", "code"]
         self._names = kept if stdout_is_terminal() else list(columns)
         self._stream = RowStream(self._names, [widths[name] for name in self._names])
 
     def write(self, row: dict[str, object]) -> None:
         self._stream.write([row[name] for name in self._names])
-
-
-class _CsvFile:
-    """One line per row."""
-
-    def __init__(self, stream: IO[str], columns: Sequence[str]) -> None:
-        self._writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        self._writer.writeheader()
-
-    def write(self, row: dict[str, object]) -> None:
-        self._writer.writerow({name: "" if value is None else value for name, value in row.items()})
-
-
-class _JsonLines:
-    """One JSON object per row."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-
-    def write(self, row: dict[str, object]) -> None:
-        self._stream.write(json.dumps(plain(row)) + "\n")
-
-
-@contextlib.contextmanager
-def _file_sink(path: Path, columns: Sequence[str]) -> Iterator[_Sink]:
-    """Give a sink whose file takes its name when the last row is in it; what an error cuts off is kept as ``NAME.partial``."""
-    from zoo.storage import atomic_path
-
-    with atomic_path(path) as temporary:
-        try:
-            with temporary.open("w", encoding="utf-8", newline="") as stream:
-                yield _CsvFile(stream, columns) if path.suffix.lower() == ".csv" else _JsonLines(stream)
-        except BaseException as error:
-            if temporary.exists():
-                partial = path.with_name(f"{path.name}.partial")
-                temporary.replace(partial)
-                note(f"{path} was not written; the rows up to here are in {partial}")
-            elif isinstance(error, OSError):
-                raise StorageError(f"{path}: cannot be written: {error.strerror or error}; check free space and permissions") from error
-            raise
 
 
 def _report(tally: _Tally, loaded: LoadedModel, output: Path | None, allow_bad: int) -> None:
@@ -204,11 +218,17 @@ def _report(tally: _Tally, loaded: LoadedModel, output: Path | None, allow_bad: 
     parts = [f"{name} {count}" for name, count in tally.labels.items()] + ([f"refused {refused}"] if refused else [])
     note(f"{tally.rows} rows{f' in {output}' if output else ''}: {', '.join(parts) or 'none'}")
     if tally.adapted:
-        note(f"{tally.adapted} frames have another shape than the model's input and were padded or cut to fit (column 'adapted')")
+        size = loaded.card.get("frame_size")
+        trained_on = f" ({size[0]}x{size[1]})" if size else ""
+        note(f"{tally.adapted} frames are not of the size of the training{trained_on} and were averaged, cut or padded (column 'adapted')")
     trained = loaded.card["products"]
     others = ", ".join(f"{name} {count}" for name, count in tally.products.items() if name not in trained)
     if others and trained:
         note(f"--allow-product: {others} frames; the run was trained on {', '.join(trained)}")
+    for row in tally.first_refused:
+        note(f"refused: {row.message if row.message.startswith(row.path) else f'{row.path}: {row.code}: {row.message}'}")
+    if refused > LISTED:
+        note(f"refused: {refused - LISTED} more; the column 'message' of -o, --json and TSV has the reason of each")
     if not tally.rows:
         raise DataError("standard input named no file, expected one path per line")
     if refused > allow_bad:

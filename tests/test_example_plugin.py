@@ -133,7 +133,7 @@ def test_example_plugin_trains_evaluates_and_predicts(environment: Environment, 
     assert 0 <= evaluation["results"]["metrics"]["accuracy"] <= 1
     rows = json.loads(environment.zoo("predict", str(run), str(sky / "galaxy"), "--json").stdout)["results"]
     assert len(rows) == 12
-    assert all(row["status"] == "ok" and row["label"] in ("galaxy", "NSC") for row in rows)
+    assert all(row["status"] == "ok" and row["predicted"] in ("galaxy", "NSC") for row in rows)
     without = environment.zoo("--safe", "predict", str(run), str(sky / "galaxy"), expect=6)
     assert "zoo-tinynet" in without.stderr
 

@@ -95,7 +95,7 @@ def test_every_real_file_gets_a_row_and_none_stops_the_rest(run: Path) -> None:
     refused = {row["path"]: row["code"] for row in rows if row["status"] == "refused"}
     assert all(refused[row["path"]] == "not-fits" for row in rows if row["path"].endswith((".jpg", ".png")))
     assert all(code for code in refused.values())
-    assert all(row["label"] in ("galaxy", "NSC") for row in rows if row["status"] == "ok")
+    assert all(row["predicted"] in ("galaxy", "NSC") for row in rows if row["status"] == "ok")
 
 
 def test_a_real_run_claims_nothing_about_the_simulator(run: Path) -> None:

@@ -66,13 +66,24 @@ def make_run(
     products: Sequence[str] = ("other",),
     training: dict[str, Any] | None = None,
     config: str = "",
+    geometry: str = "resize",
+    frame_size: tuple[int, int] | None = None,
 ) -> Path:
     """Write a run directory around an untrained `Level`; needs `tiny_registry`."""
     entry = get_registry().get("models", "level")
     model = zoo.create_model("level", num_classes=len(labels), input_shape=shape)
     pipeline = zoo.Pipeline(steps)
     card = make_card(
-        entry, {}, input_shape=shape, labels=labels, pipeline=pipeline, domain=domain, products=products, training=training or {}
+        entry,
+        {},
+        input_shape=shape,
+        labels=labels,
+        pipeline=pipeline,
+        domain=domain,
+        products=products,
+        training=training or {},
+        geometry=geometry,
+        frame_size=frame_size,
     )
     save_model(folder / "model", model, card)
     (folder / "config.toml").write_text(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from click.testing import CliRunner, Result
 from tiny_run import make_run, tiny_registry, write_frame
 
 from zoo.cli.predict import predict
-from zoo.errors import DataError, StorageError, UsageError
+from zoo.errors import DataError, InterruptedRunError, StorageError, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def test_table_is_tsv_with_every_column(run: str, frames: list[str]) -> None:
     assert result.exception is None
     rows = list(csv.DictReader(result.stdout.splitlines(), delimiter="\t"))
     assert [row["path"] for row in rows] == frames
-    assert [row["label"] for row in rows] == ["galaxy", "NSC", "galaxy"]
+    assert [row["predicted"] for row in rows] == ["galaxy", "NSC", "galaxy"]
     assert float(rows[0]["p_galaxy"]) + float(rows[0]["p_NSC"]) == pytest.approx(1, abs=1e-5)
     assert "3 rows: galaxy 2, NSC 1" in result.stderr
 
@@ -68,17 +69,79 @@ def test_json_document_holds_rows_and_summary(run: str, frames: list[str]) -> No
     assert document["summary"]["refused"] == {"missing": 1}
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_output_file_holds_every_row(run: str, frames: list[str], tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"out{suffix}"
     result = _zoo(run, *frames, "/no/such.fits", "-o", str(out))
     assert isinstance(result.exception, DataError)
     assert result.stdout == ""
-    text = out.read_text().splitlines()
-    rows = [json.loads(line) for line in text] if suffix == ".jsonl" else list(csv.DictReader(text))
+    rows = _read(out)
     assert [row["status"] for row in rows] == ["ok", "ok", "ok", "refused"]
-    assert [row["label"] or None for row in rows] == ["galaxy", "NSC", "galaxy", None]
+    assert [row["predicted"] or None for row in rows] == ["galaxy", "NSC", "galaxy", None]
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".zoo", "out"))] == [out.name]
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".parquet":
+        rows: list[dict[str, Any]] = pytest.importorskip("pyarrow.parquet").read_table(path).to_pylist()
+        return rows
+    text = path.read_text().splitlines()
+    return [json.loads(line) for line in text] if path.suffix == ".jsonl" else list(csv.DictReader(text))
+
+
+def test_an_output_is_replaced_only_with_force(run: str, frames: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    out.write_text("old")
+    refused = _zoo("/no/such/run", frames[0], "-o", str(out))  # said before anything else is done
+    assert isinstance(refused.exception, UsageError)
+    assert "is there already" in str(refused.exception)
+    assert out.read_text() == "old"
+    assert _zoo(run, frames[0], "-o", str(out), "--force").exception is None
+    assert len(_read(out)) == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("old", [False, True])
+def test_a_signal_keeps_the_old_file_and_the_rows(run: str, frames: list[str], tmp_path: Path, number: int, code: int, old: bool) -> None:
+    out = tmp_path / "out.csv"
+    if old:
+        out.write_text("old")
+
+    def inputs() -> Iterator[str]:
+        yield from frames * 40
+        signal.raise_signal(number)
+        yield from frames
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("zoo.cli.predict._inputs", lambda _paths: inputs())
+        result = _zoo(run, frames[0], "-o", str(out), "--force", "--batch-size", "8")
+    assert isinstance(result.exception, InterruptedRunError)
+    assert result.exception.exit_code == code
+    assert out.exists() == old
+    assert not old or out.read_text() == "old"
+    kept = (tmp_path / "out.csv.partial").read_text().splitlines()
+    assert str(result.exception).startswith(f"after {len(kept) - 1} rows; they are in {out}.partial, and {out} ")
+    assert 100 <= len(kept) - 1 <= 120
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_refused_inputs_are_explained_on_stderr(run: str, frames: list[str], tmp_path: Path) -> None:
+    result = _zoo(run, frames[0], *(f"/no/{number}.fits" for number in range(12)), "-o", str(tmp_path / "out.csv"))
+    told = [line for line in result.stderr.splitlines() if line.startswith("refused: ")]
+    assert told[0] == "refused: /no/0.fits: missing: got no such file, expected a FITS file"
+    assert len(told) == 11
+    assert told[-1].startswith("refused: 2 more; the column 'message'")
+
+
+def test_geometry_and_plane_reach_the_library(run: str, frames: list[str], tmp_path: Path) -> None:
+    large = str(write_frame(tmp_path / "large.fits", 0.7, (64, 128)))
+    taken = _zoo(run, large, frames[0], "--geometry", "crop")
+    assert taken.exception is None
+    assert "1 frames are not of the size of the training and were averaged, cut or padded" in taken.stderr
+    refused = _zoo(run, large, frames[0], "--geometry", "refuse")
+    assert "bad-size 1" in str(refused.exception)
+    assert f"refused: {large}: bad-size: got a frame of 64x128" in refused.stderr
+    assert "bad-plane 1" in str(_zoo(run, frames[0], "--plane", "1").exception)
 
 
 def test_a_killed_prediction_leaves_no_file_that_looks_complete(run: str, frames: list[str], tmp_path: Path, monkeypatch: Any) -> None:
@@ -87,7 +150,7 @@ def test_a_killed_prediction_leaves_no_file_that_looks_complete(run: str, frames
 
     monkeypatch.setattr("zoo.cli.predict._Tally.add", stop)
     out = tmp_path / "out.csv"
-    assert _zoo(run, *frames, "-o", str(out)).exit_code != 0
+    assert isinstance(_zoo(run, *frames, "-o", str(out)).exception, InterruptedRunError)
     assert not out.exists()
     assert (tmp_path / "out.csv.partial").read_text().count("\n") == 2
 
@@ -95,7 +158,7 @@ def test_a_killed_prediction_leaves_no_file_that_looks_complete(run: str, frames
 def test_an_old_output_survives_a_failure(run: str, frames: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     out.write_text("old")
-    assert isinstance(_zoo(run, str(tmp_path / "none*.fits"), "-o", str(out)).exception, DataError)
+    assert isinstance(_zoo(run, str(tmp_path / "none*.fits"), "-o", str(out), "--force").exception, DataError)
     assert out.read_text() == "old"
 
 
@@ -111,7 +174,7 @@ def test_standard_input_names_files(run: str, frames: list[str]) -> None:
         (["{run}", "{tmp}/none*.fits"], DataError, "no file matches"),
         (["{run}", "{tmp}/empty"], DataError, "folder without FITS files"),
         (["{tmp}/no-run", "{tmp}"], StorageError, "no such run"),
-        (["{run}", "{tmp}", "-o", "{tmp}/x.parquet"], UsageError, r"expected \.csv or \.jsonl"),
+        (["{run}", "{tmp}", "-o", "{tmp}/x.txt"], UsageError, r"expected \.csv, \.jsonl or \.parquet"),
         (["{run}", "{tmp}", "--device", "cuda:99"], UsageError, "device"),
     ],
 )
@@ -140,4 +203,4 @@ def test_terminal_shows_the_main_columns(run: str, frames: list[str], monkeypatc
     monkeypatch.setattr("zoo.cli.predict.stdout_is_terminal", lambda: True)
     monkeypatch.setattr("zoo.cli.output.stdout_is_terminal", lambda: True)
     head = _zoo(run, frames[0]).stdout.splitlines()[0].split()
-    assert head == ["path", "hdu", "label", "p_galaxy", "p_NSC", "instrument", "code"]
+    assert head == ["path", "hdu", "predicted", "p_galaxy", "p_NSC", "instrument", "code"]

@@ -197,7 +197,7 @@ def test_a_model_alone_needs_data(run: Path, rows: list[Row], tmp_path: Path) ->
 def test_evaluation_and_prediction_agree(run: Path, rows: list[Row]) -> None:
     result = _whole(run, rows, batch_size=5)
     predicted = list(zoo.predict(run, [row.path for row in rows], batch_size=5))
-    assert [frame.predicted for frame in result.frames] == [row.label for row in predicted]
+    assert [frame.predicted for frame in result.frames] == [row.predicted for row in predicted]
     assert [frame.probabilities for frame in result.frames] == [tuple(row.probabilities.values()) for row in predicted]
 
 

@@ -41,7 +41,7 @@ def test_every_input_gives_one_row_in_order(run: Path, tmp_path: Path) -> None:
     assert [row.path for row in rows] == [str(p) for p in (dark, bad, gone, bright, dark)]
     assert [row.status for row in rows] == ["ok", "refused", "refused", "ok", "ok"]
     assert [row.code for row in rows] == ["", "not-fits", "missing", "", ""]
-    assert [row.label for row in rows] == ["galaxy", "", "", "NSC", "galaxy"]
+    assert [row.predicted for row in rows] == ["galaxy", "", "", "NSC", "galaxy"]
     chance = 1 / (1 + math.exp(-2 * 8 * 0.25))
     assert rows[0].probabilities == pytest.approx({"galaxy": chance, "NSC": 1 - chance}, abs=1e-6)
     assert rows[0].probability == rows[0].probabilities["galaxy"]
@@ -55,7 +55,7 @@ def test_batches_and_threads_change_nothing(run: Path, tmp_path: Path, batch_siz
     (tmp_path / "in" / "08.fits").write_bytes(b"")
     rows = list(predict(run, files, batch_size=batch_size, workers=workers))
     assert [row.path for row in rows] == [str(file) for file in files]
-    assert [row.label for row in rows] == ["galaxy"] * 8 + [""] + ["NSC"] * 8
+    assert [row.predicted for row in rows] == ["galaxy"] * 8 + [""] + ["NSC"] * 8
 
 
 def test_folders_are_searched_and_globs_expanded(run: Path, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_two_chips_are_two_rows_and_hdu_picks_one(run: Path, tmp_path: Path) -> 
     error = fits.ImageHDU(np.zeros((32, 64), dtype=np.float32), name="ERR")
     fits.HDUList([primary, chips[0], error, error.copy(), chips[1]]).writeto(path)
     rows = list(predict(run, [path], allow_product=True))
-    assert [(row.hdu, row.label, row.product, row.instrument, row.filter) for row in rows] == [
+    assert [(row.hdu, row.predicted, row.product, row.instrument, row.filter) for row in rows] == [
         (1, "galaxy", "flt", "ACS/WFC", "F606W"),
         (4, "NSC", "flt", "ACS/WFC", "F606W"),
     ]
@@ -105,7 +105,7 @@ def test_frames_with_nothing_in_them_are_refused(run: Path, tmp_path: Path, valu
     path = tmp_path / "flat.fits"
     fits.PrimaryHDU(np.full((32, 64), value, dtype=np.float32)).writeto(path)
     (row,) = predict(run, [path])
-    assert (row.status, row.code, row.label) == ("refused", "no-contrast", "")
+    assert (row.status, row.code, row.predicted) == ("refused", "no-contrast", "")
 
 
 def test_frames_of_other_sizes_are_fitted_and_marked(run: Path, tmp_path: Path) -> None:
@@ -114,7 +114,50 @@ def test_frames_of_other_sizes_are_fitted_and_marked(run: Path, tmp_path: Path) 
     assert [row.status for row in rows] == ["ok"] * 4
     assert [row.adapted for row in rows] == [False, True, True, True]
     assert [(row.height, row.width) for row in rows] == list(sizes.values())
-    assert {row.label for row in rows} == {"NSC"}
+    assert {row.predicted for row in rows} == {"NSC"}
+
+
+@pytest.mark.parametrize(
+    ("geometry", "codes"),
+    [
+        ("resize", ["", "", ""]),
+        ("crop", ["", "", ""]),
+        ("pad", ["", "bad-size", ""]),
+        ("refuse", ["", "bad-size", "bad-size"]),
+    ],
+)
+def test_geometry_says_what_becomes_of_other_sizes(run: Path, tmp_path: Path, geometry: str, codes: list[str]) -> None:
+    sizes = {"same": (32, 64), "large": (64, 128), "small": (20, 30)}
+    files = [write_frame(tmp_path / f"{name}.fits", 0.75, size) for name, size in sizes.items()]
+    rows = list(predict(run, files, geometry=geometry))
+    assert [row.code for row in rows] == codes
+    assert [row.predicted for row in rows] == ["" if code else "NSC" for code in codes]
+    assert all("--geometry resize" in row.message for row in rows if row.code)
+    stored = make_run(tmp_path / "stored", geometry=geometry)
+    assert list(predict(stored, files)) == rows  # a run does by default what it was trained with
+    with pytest.raises(UsageError, match="geometry must be one of"):
+        predict(run, files, geometry="stretch")
+
+
+def test_crop_and_resize_see_other_pixels(run: Path, tmp_path: Path) -> None:
+    pixels = two_levels(0.1, (96, 192))
+    pixels[32:64, 64:128] = two_levels(0.9)
+    fits.PrimaryHDU(pixels).writeto(tmp_path / "bright_middle.fits")
+    called = {rule: next(predict(run, [tmp_path / "bright_middle.fits"], geometry=rule)).predicted for rule in ("crop", "resize")}
+    assert called == {"crop": "NSC", "resize": "galaxy"}
+
+
+def test_plane_picks_from_a_cube(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cube.fits"
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.stack([two_levels(0.2), two_levels(0.8)]))]).writeto(path)
+    flat = write_frame(tmp_path / "flat.fits", 0.8)
+    rows = [next(predict(run, [path], plane=plane)) for plane in (0, 1)]
+    assert [(row.hdu, row.plane, row.predicted) for row in rows] == [(1, 0, "galaxy"), (1, 1, "NSC")]
+    (refused, without) = (next(predict(run, [path], plane=2)), next(predict(run, [path])))
+    assert (refused.code, refused.plane, without.code) == ("bad-plane", 2, "not-2d")
+    assert "--plane" in without.message
+    (row,) = predict(run, [flat], plane=0, hdu=0)
+    assert (row.predicted, row.plane) == ("NSC", None)
 
 
 def test_a_step_that_fails_costs_one_row(tmp_path: Path) -> None:
@@ -154,14 +197,14 @@ def test_a_frame_that_makes_the_model_nan_is_refused(run: Path, tmp_path: Path) 
 def test_any_number_of_classes(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", labels=("galaxy", "NSC", "star"))
     (row,) = predict(run, [write_frame(tmp_path / "a.fits", 0.9)])
-    assert row.label == "NSC"
+    assert row.predicted == "NSC"
     assert sum(row.probabilities.values()) == pytest.approx(1.0)
     assert [name for name in columns(("galaxy", "NSC", "star")) if name.startswith("p_")] == ["p_galaxy", "p_NSC", "p_star"]
 
 
 def test_row_has_every_column_and_null_for_the_unknown() -> None:
     row = Prediction("a.fits", status="refused", code="missing", message="m").row(("galaxy", "NSC"))
-    assert list(row) == columns(("galaxy", "NSC"))
+    assert list(row) == list(columns(("galaxy", "NSC")))
     assert {name for name, value in row.items() if value is not None} == {"path", "status", "code", "message"}
 
 
@@ -182,12 +225,12 @@ def test_a_pass_holds_about_a_million_pixels(tmp_path: Path, shape: tuple[int, i
 
 def test_every_device_gives_the_same_classes(run: Path, tmp_path: Path, device: torch.device) -> None:
     files = [write_frame(tmp_path / f"{level}.fits", level) for level in (0.2, 0.8)]
-    assert [row.label for row in predict(run, files, device=str(device))] == ["galaxy", "NSC"]
+    assert [row.predicted for row in predict(run, files, device=str(device))] == ["galaxy", "NSC"]
 
 
 def test_bf16_gives_the_same_classes(run: Path, tmp_path: Path) -> None:
     files = [write_frame(tmp_path / f"{level}.fits", level) for level in (0.2, 0.8)]
-    assert [row.label for row in predict(run, files, precision="bf16")] == ["galaxy", "NSC"]
+    assert [row.predicted for row in predict(run, files, precision="bf16")] == ["galaxy", "NSC"]
 
 
 def test_endless_inputs_are_read_only_as_needed(run: Path, tmp_path: Path) -> None:
