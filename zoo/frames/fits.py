@@ -235,12 +235,13 @@ def _without_flagged(
         return pixels, encoding, (f"DQ: not looked at, for an HDU of the file is {opened.damage.code}",) if opened.damage else ()
     shape = opened.hdus[index].axes[-2:]
     constant = quality.header.get("PIXVALUE", 0)
+    mask = None
     if not quality.planes and 0 not in quality.axes and isinstance(constant, int):
         # HST keeps a DQ array whose pixels are all alike as this number.
         mask = np.full(shape, bool(constant & bits))
-    elif quality.planes == 1 and quality.axes[-2:] == shape and quality.bitpix > 0:
+    elif quality.planes == 1 and quality.axes[-2:] == shape:
         mask = flagged(*opened.stored(quality.index, 0), bits)
-    else:
+    if mask is None:
         axes = " x ".join(map(str, quality.axes[::-1]))
         return pixels, encoding, (f"DQ: not used, for it holds {axes or 'no'} pixels of BITPIX {quality.bitpix}",)
     return *invalidate(pixels, encoding, mask), ()

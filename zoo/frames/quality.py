@@ -32,8 +32,6 @@ _DO_NOT_USE = 1
 BAD_BITS: Mapping[str, int] = {"ACS/WFC": _CCD, "ACS/HRC": _CCD, "WFC3/UVIS": _CCD, "WFC3/IR": _INFRARED, "JWST": _DO_NOT_USE}
 """DQ bits that make a pixel invalid, by camera or telescope; the flags of others mean different things and are left alone."""
 
-_STRIP = 256
-"""Rows looked at together."""
 _SPECK = 10
 """Fewest pixels that an image can consist of; anything smaller, surrounded by zeros, is a photon."""
 _PHOTONS = 0.01
@@ -41,18 +39,21 @@ _PHOTONS = 0.01
 _TOUCHING = np.ones((3, 3), int)
 
 
-def flagged(pixels: Tensor, encoding: Encoding, bits: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def flagged(pixels: Tensor, encoding: Encoding, bits: int) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
     """Where a DQ image has one of ``bits`` set.
 
     Args:
-        pixels, encoding: a DQ image of integers, ``(H, W * itemsize)``. bits: the sum of the flags that are looked for.
-    Returns: ``(H, W)`` bool.
+        pixels, encoding: a DQ image, ``(H, W * itemsize)``. bits: the sum of the flags that are looked for.
+    Returns: ``(H, W)`` bool; ``None`` if the image does not hold integers as they are, signed or unsigned.
     """
-    stored = stored_array(pixels, encoding)
-    result = np.empty(stored.shape, bool)
-    for y in range(0, len(stored), _STRIP):
-        rows = stored[y : y + _STRIP].astype(np.int64)
-        result[y : y + _STRIP] = (rows + int(encoding.bzero)) & bits != 0
+    sign = 1 << (8 * encoding.itemsize - 1)
+    if encoding.bitpix < 0 or encoding.bscale != 1 or encoding.bzero not in (0, sign):
+        return None
+    # The constants are swapped instead of the pixels. BZERO of an unsigned type flips the highest bit.
+    wanted, flip = (
+        np.array(number, f">u{encoding.itemsize}").view(f"=u{encoding.itemsize}") for number in (bits & (2 * sign - 1), encoding.bzero)
+    )
+    result: np.ndarray[Any, np.dtype[np.bool_]] = ((pixels.numpy().view(wanted.dtype) ^ flip) & wanted).astype(bool)
     return result
 
 
