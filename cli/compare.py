@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from zoo.evaluation import Comparison, Interval
 
 LISTED = 10
+DECIMALS = 4  # of an accuracy in a table; --json has them all
 
 
 @click.command()
@@ -44,57 +45,74 @@ def compare(runs: tuple[str, ...], data: str | None, split: str | None, common: 
 
 def _print_tables(result: Comparison) -> None:
     """Print the ranking, every pair and the verdict to stdout."""
+    from zoo.evaluation.comparison import ALPHA
+    from zoo.evaluation.intervals import METHOD
     from zoo.evaluation.paired import INTERVAL, TEST
 
     many = len(result.pairs) > 1
     title = f"{len(result.standings)} runs on {result.data}, split {result.split}: {result.n_frames} frames of {result.n_targets} targets"
-    columns = ["rank", "run", "model", "accuracy", "lower", "upper", "behind", "behind lower", "behind upper", "p"]
-    rows: list[list[object]] = []
-    for run in result.standings:
-        ends = [None, None, None] if run.behind is None else [run.behind.estimate, *_ends(run.behind)]
-        rows.append([run.rank, run.name, run.model, run.accuracy.estimate, *_ends(run.accuracy), *ends, run.p_adjusted])
-    for name in ("parameters", "time_s"):
-        if any(getattr(run, name) is not None for run in result.standings):
-            columns.append({"time_s": "evaluation s"}.get(name, name))
-            for row, run in zip(rows, result.standings, strict=True):
-                row.append(getattr(run, name))
-    emit_table(
-        columns,
-        rows,
-        title=title,
-        notes=[
-            "runs of one rank cannot be told apart from the first of that rank" if many else "behind: accuracy of the first minus its own",
-            f"95 % interval: {INTERVAL}",
-            f"p: {TEST}{f'; Holm for {len(result.pairs)} pairs' if many else ''}",
-        ],
-    )
-    click.echo()
-    emit_table(
-        ["first", "second", "difference", "lower", "upper", "p", *(["p Holm"] if many else []), "only first", "only second", "McNemar p"],
+    columns = ["rank", "run", "model", "accuracy", "lower", "upper", "behind", "parameters", "seconds"]
+    rows: list[list[object]] = [
         [
-            [
-                pair.first,
-                pair.second,
-                pair.difference.estimate,
-                *_ends(pair.difference),
-                pair.p_value,
-                *([pair.p_adjusted] if many else []),
-                pair.only_first,
-                pair.only_second,
-                pair.mcnemar_p,
-            ]
-            for pair in result.pairs
-        ],
-        notes=[
-            "McNemar's test takes every frame for itself, so its p is too small where the frames of a target go together",
-            result.verdict,
-        ],
-    )
+            run.rank,
+            run.name,
+            run.model,
+            *_three(run.accuracy),
+            None if run.behind is None else round(run.behind.estimate, DECIMALS),
+            run.parameters,
+            None if run.time_s is None else _short(run.time_s),
+        ]
+        for run in result.standings
+    ]
+    notes = [
+        "behind: accuracy of the first run minus its own; seconds: what its evaluation took",
+        f"rank: 1 + the number of better runs that can be told apart from it at {ALPHA:.2g}",
+    ]
+    emit_table(columns, rows, title=title, notes=[f"95 % intervals: {METHOD}", *(notes if many else notes[:1])])
+    click.echo()
+    columns = [
+        "first",
+        "second",
+        "difference",
+        "lower",
+        "upper",
+        "p",
+        *(["p Holm"] if many else []),
+        "only first",
+        "only second",
+        "McNemar p",
+    ]
+    rows = [
+        [
+            pair.first,
+            pair.second,
+            *_three(pair.difference),
+            _short(pair.p_value),
+            *([_short(pair.p_adjusted)] if many else []),
+            pair.only_first,
+            pair.only_second,
+            _short(pair.mcnemar_p),
+        ]
+        for pair in result.pairs
+    ]
+    notes = [
+        f"95 % intervals: {INTERVAL}",
+        f"p: {TEST}{f'; p Holm: for {len(result.pairs)} pairs together' if many else ''}",
+        "McNemar's test takes every frame for itself, so its p is too small where the frames of a target go together",
+        result.verdict,
+    ]
+    emit_table(columns, rows, notes=notes)
 
 
-def _ends(interval: Interval) -> tuple[object, object]:
-    """The two ends of an interval, or ``n/a``."""
-    return ("n/a", "n/a") if interval.reason else (interval.lower, interval.upper)
+def _three(interval: Interval) -> tuple[object, object, object]:
+    """An estimate and the two ends of its interval, or ``n/a``."""
+    ends = ("n/a", "n/a") if interval.reason else (round(interval.lower, DECIMALS), round(interval.upper, DECIMALS))
+    return round(interval.estimate, DECIMALS), *ends
+
+
+def _short(value: float) -> float:
+    """Three significant digits."""
+    return float(f"{value:.3g}")
 
 
 def _print_notes(result: Comparison) -> None:

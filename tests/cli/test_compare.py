@@ -56,9 +56,9 @@ def test_two_runs_give_a_ranking_a_pair_and_a_verdict(runs: list[str]) -> None:
     result = _zoo(*runs[:2], "--split", "test")
     assert result.exception is None
     ranking, pairs = _tables(result.stdout)
-    assert [(row["rank"], row["run"], row["accuracy"]) for row in ranking] == [("1", "more", "1"), ("1", "half", "0.785714")]
+    assert [(row["rank"], row["run"], row["accuracy"]) for row in ranking] == [("1", "more", "1"), ("1", "half", "0.7857")]
     assert ranking[0]["behind"] == ""
-    assert float(ranking[1]["behind"]) == pytest.approx(3 / 14, abs=1e-6)
+    assert ranking[1]["behind"] == "0.2143"
     (pair,) = pairs
     assert (pair["only first"], pair["only second"], pair["p"], pair["McNemar p"]) == ("3", "0", "0.25", "0.25")
     assert "p Holm" not in pair
@@ -72,7 +72,7 @@ def test_three_runs_are_ranked_with_corrected_p_values(runs: list[str]) -> None:
     ranking, pairs = _tables(result.stdout)
     assert [(row["rank"], row["run"]) for row in ranking] == [("1", "more"), ("1", "half"), ("2", "most")]
     assert len(pairs) == 3
-    assert min(float(pair["p Holm"]) for pair in pairs) == pytest.approx(3 * 2 / 2**7, abs=1e-6)
+    assert min(float(pair["p Holm"]) for pair in pairs) == pytest.approx(3 * 2 / 2**7, rel=1e-2)
     assert result.stdout.splitlines()[-1] == "# more is more accurate than most, and cannot be told apart from half."
 
 

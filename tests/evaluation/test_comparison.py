@@ -201,8 +201,12 @@ def test_stored_evaluations_are_read_and_nothing_is_run(runs: list[Path], monkey
     result = zoo.compare(runs)
     assert [(run.name, run.accuracy.estimate) for run in result.standings] == [("high", 1.0), ("low", 7 / 8)]
     assert (result.pairs[0].only_first, result.pairs[0].only_second) == (1, 0)
-    assert result.standings[0].path is not None
-    assert result.standings[0].path.parent == runs[1] / "evaluations"
+    best = result.standings[0]
+    assert best.path is not None
+    assert best.path.parent == runs[1] / "evaluations"
+    assert best.parameters == 0  # the model of these runs has none
+    assert best.time_s is not None
+    assert best.time_s > 0
 
 
 def test_an_evaluation_folder_names_itself(runs: list[Path]) -> None:

@@ -55,7 +55,7 @@ class Standing:
     """One run in the ranking.
 
     Attributes:
-        rank: 1 + the number of runs that are more accurate and can be told apart from it; runs of one rank are tied.
+        rank: 1 + the number of runs that are more accurate and can be told apart from it.
         name: of its folder, or as it was given where two runs have the same. run, path: its folder, and that of the evaluation.
         model, domain, precision, parameters, time_s: as stored; ``time_s`` is of the evaluation, in seconds.
         accuracy: with its interval by target.

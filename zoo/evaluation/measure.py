@@ -8,7 +8,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -25,10 +26,8 @@ from zoo.evaluation.inference import Classifier, FittedPipeline, classify, other
 from zoo.evaluation.intervals import METHOD, accuracy_interval
 from zoo.evaluation.result import Baseline, Evaluation, FrameResult, group_frames, score_intervals
 from zoo.evaluation.selection import Selection, select_data, split_seen
-from zoo.models import LoadedModel, load
-
-SCHEMA = 1
-EVALUATIONS_FOLDER = "evaluations"
+from zoo.evaluation.stored import EVALUATIONS_FOLDER, FRAMES_NAME, RESULT_NAME, SCHEMA
+from zoo.models import LoadedModel, count_parameters, load
 
 Report = Callable[[str, int, int], None]
 
@@ -88,12 +87,20 @@ def evaluate(
         loaded, data, split=split, root=root, labels=labels, target_regex=target_regex, hdu=hdu, plane=plane, progress=opening
     )
     reader = _Reader(chosen.data, pipeline, None if allow_product else frozenset(loaded.card["products"]))
+    started = time.perf_counter()
     frames = tuple(_run(classifier, reader, chosen, frames_per_pass, workers, report))
+    facts: dict[str, str | float] = {
+        "precision": precision,
+        "geometry": pipeline.geometry,
+        "device": str(classifier.device),
+        "parameters": count_parameters(loaded.model),
+        "time_s": time.perf_counter() - started,  # to read, preprocess and classify every frame
+    }
     scored = [(row, frame) for row, frame in zip(chosen.rows, frames, strict=True) if frame.status == "ok"]
     if not scored:
         raise DataError(f"{chosen.data.name}: none of {len(frames)} frames could be read; the first: {frames[0].message}")
     result = _score(loaded, chosen, frames, scored, workers, report)
-    return _store(loaded, result, chosen, precision, pipeline.geometry) if store and loaded.run is not None else result
+    return _store(loaded, result, chosen, facts) if store and loaded.run is not None else result
 
 
 @dataclass(frozen=True)
@@ -201,11 +208,11 @@ def _baselines(
     return results, []
 
 
-def _store(loaded: LoadedModel, result: Evaluation, chosen: Selection, precision: str, geometry: str) -> Evaluation:
-    """Write ``evaluation.json`` and ``frames.csv`` to a sealed folder, named after what they depend on."""
+def _store(loaded: LoadedModel, result: Evaluation, chosen: Selection, circumstances: Mapping[str, str | float]) -> Evaluation:
+    """Write the result and its frames to a sealed folder, named after what they depend on."""
     weights = storage.sha256(loaded.path / storage.SEAL_NAME)
     rows = chosen.data.manifest.with_rows(chosen.rows).fingerprint()
-    key = json.dumps([weights, rows, chosen.split, precision, geometry])
+    key = json.dumps([weights, rows, chosen.split, circumstances["precision"], circumstances["geometry"]])
     name = re.sub(r"[^A-Za-z0-9._]+", "-", chosen.data.name).strip("-.") or "data"
     folder = result.run / EVALUATIONS_FOLDER / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
     stored = replace(result, path=folder)
@@ -213,12 +220,11 @@ def _store(loaded: LoadedModel, result: Evaluation, chosen: Selection, precision
         "schema": SCHEMA,
         "zoo": zoo.__version__,
         "method": METHOD,
-        "precision": precision,
-        "geometry": geometry,
+        **circumstances,
         "model_sha256": weights,
         "rows_sha256": rows,
     }
     with storage.sealed_directory(folder) as new:
-        storage.write_json(new / "evaluation.json", {**facts, **stored.to_dict()})
-        storage.write_text(new / "frames.csv", stored.frames_csv())
+        storage.write_json(new / RESULT_NAME, {**facts, **stored.to_dict()})
+        storage.write_text(new / FRAMES_NAME, stored.frames_csv())
     return stored
