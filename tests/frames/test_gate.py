@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zoo.errors import FrameError
+from zoo.frames import gate
 from zoo.frames.gate import BLOCK, MAX_HDUS, MAX_HEADER_BLOCKS, Hdu, check_scaling, scan
 
 
@@ -206,3 +209,19 @@ def test_scan_of_damaged_bytes_gives_hdus_or_a_refusal(damage: list[tuple[int, i
     for hdu in hdus:
         assert 0 <= hdu.offset <= hdu.offset + hdu.size <= len(data)
         assert hdu.shape is None or hdu.shape[0] * hdu.shape[1] * abs(hdu.bitpix) // 8 <= hdu.size
+
+
+def test_every_code_is_listed_and_described() -> None:
+    root = Path(__file__).resolve().parents[2]
+    sources = [*(root / "zoo" / "frames").glob("*.py"), root / "plugins" / "overscan.py"]
+    raised = {
+        code
+        for source in sources
+        for code in re.findall(r'(?:(?:FrameError|refuse)\(\s*|"code": )"([a-z0-9-]+)"', source.read_text(encoding="utf-8"))
+    }
+    listed = set(re.findall(r"``([a-z0-9-]+)``", gate.__doc__ or ""))
+    described = set(
+        re.findall(r"`([a-z0-9-]+)`", (root / "docs" / "data.md").read_text().partition("### What is refused")[2].partition("## ")[0])
+    )
+    assert raised == listed
+    assert raised <= described
