@@ -204,9 +204,37 @@ def register_datasets(register: Callable[..., None]) -> None:
 
 @zoo.hookimpl
 def register_losses(register: Callable[..., None]) -> None:
-    register("cross_entropy", "zoo.plugins.losses:cross_entropy", summary="softmax cross-entropy, weighted by class", licence=LICENCE)
+    register(
+        "cross_entropy",
+        "zoo.plugins.losses:cross_entropy",
+        summary="softmax cross-entropy, weighted by class",
+        licence=LICENCE,
+        options={"label_smoothing": zoo.Option(float, 0.0, "share of a label that is spread over all classes, below 1")},
+    )
+    register(
+        "focal",
+        "zoo.plugins.losses:FocalLoss",
+        summary="cross-entropy in which frames that the network is sure of count less",
+        reference="https://arxiv.org/abs/1708.02002",
+        licence=LICENCE,
+        options={"gamma": zoo.Option(float, 2.0, "how much less; 0 is cross-entropy")},
+    )
 
 
 @zoo.hookimpl
 def register_loggers(register: Callable[..., None]) -> None:
     register("csv", "zoo.plugins.loggers:CsvLogger", summary="metrics.csv beside metrics.jsonl", licence=LICENCE)
+    register(
+        "jsonl",
+        "zoo.plugins.loggers:JsonlLogger",
+        summary="flat lines of JSON, to one file for many runs or to stdout",
+        licence=LICENCE,
+        options={"path": zoo.Option(str, "-", "file, relative to the run directory; - is stdout")},
+    )
+    register(
+        "tensorboard",
+        "zoo.plugins.tensorboard:TensorBoardLogger",
+        summary="curves for TensorBoard; needs celestial-zoo[tensorboard]",
+        reference="https://www.tensorflow.org/tensorboard",
+        licence=LICENCE,
+    )

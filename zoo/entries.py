@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoo.errors import PluginError, UnknownNameError, UsageError
+from zoo.errors import PluginError, UnknownNameError, UsageError, ZooError
 
 KINDS = ("models", "steps", "datasets", "losses", "loggers", "commands")
 
@@ -98,7 +98,7 @@ class Entry:
     def load(self) -> Callable[..., Any]:
         """Import the callable.
 
-        Raises: PluginError: the module or the name in it does not exist, or importing it fails.
+        Raises: PluginError: the module or the name in it does not exist, or importing it fails. A ZooError of the module passes through.
         """
         if callable(self.build):
             return self.build
@@ -107,6 +107,8 @@ class Entry:
             target: Any = importlib.import_module(module_name)
             for part in path.split("."):
                 target = getattr(target, part)
+        except ZooError:  # a plugin that knows what is missing, and says what to do
+            raise
         except Exception as error:
             raise PluginError(f"{self.owner}:{self.name}: cannot load {self.build!r}: {type(error).__name__}: {error}") from error
         if not callable(target):

@@ -65,7 +65,8 @@ def register_loggers(register: Register) -> None:
     """Add loggers for ``zoo train --logger``.
 
     :param register: ``register(name, build, *, summary="", reference="", licence="", options={})``. ``build(run_dir, **options)`` returns
-        an object with ``log(record)``, called with each line of ``metrics.jsonl`` as a mapping, and ``close()``.
+        an object with ``log(record)``, called with each line of ``metrics.jsonl`` as a mapping, and ``close()``. When a run is resumed,
+        the lines before its checkpoint come again: through ``replay(record)`` if the object has it, else through ``log``.
     """
 
 

@@ -41,6 +41,9 @@ class StopAfter(Progress):
         if record["step"] == self.steps:
             os.kill(os.getpid(), self.number)
 
+    def skipped(self, record: Mapping[str, Any], description: str) -> None:
+        self.step(record)
+
     def epoch(self, record: Mapping[str, Any]) -> None:
         if record["epoch"] == self.epochs:
             os.kill(os.getpid(), self.number)
@@ -67,7 +70,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "adamw": {"epochs": 3},
     "sgd-bf16": {"epochs": 3, "optimizer": "sgd", "precision": "bf16", "batch_size": 3, "accumulate": 2},
     "best": {"epochs": 3, "keep": "best"},
+    "average": {"epochs": 3, "ema": 0.9, "keep": "best", "loss": "focal", "loss_options": {"gamma": 1.5}},
+    "step-patience": {"epochs": 6, "schedule": "step", "milestones": [1, 2], "patience": 1, "lr": 0.5, "class_weights": "balanced"},
+    "fp16": {"epochs": 3, "precision": "fp16", "ema": 0.5, "batch_size": 3, "accumulate": 2},
 }
+AUGMENTED = [{"step": "overscan"}, {"step": "normalize"}, {"step": "flip"}, {"step": "rotate"}]
 
 
 @pytest.fixture(params=SETTINGS)
@@ -77,9 +84,9 @@ def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def test_resume_gives_the_same_bits(configure: Configure, settings: dict[str, Any]) -> None:
-    whole = train(configure(output={"path": "whole"}, train=settings))
+    whole = train(configure(output={"path": "whole"}, train=settings, pipeline=AUGMENTED))
     with pytest.raises(InterruptedRunError, match=r"after step 2 of \d+; 'zoo train --resume .*parts' goes on") as stop:
-        train(configure(output={"path": "parts"}, train=settings), progress=StopAfter(steps=2))
+        train(configure(output={"path": "parts"}, train=settings, pipeline=AUGMENTED), progress=StopAfter(steps=2))
     assert stop.value.exit_code == 130
     second = StopAfter(steps=5, number=signal.SIGTERM)
     with pytest.raises(InterruptedRunError) as stop:
@@ -87,6 +94,72 @@ def test_resume_gives_the_same_bits(configure: Configure, settings: dict[str, An
     assert stop.value.exit_code == 143
     assert second.begun.startswith("2/")
     assert second.notes == []
+    assert_same_bits(whole.path, train(resume="parts").path)
+
+
+def test_resume_gives_the_same_bits_with_everything_at_once(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Averaged weights, a step schedule, patience, fp16 whose scale still falls, skipped steps, pretrained weights, a frozen layer."""
+    from torch.amp.grad_scaler import GradScaler
+
+    make = GradScaler.__init__
+    monkeypatch.setattr(GradScaler, "__init__", lambda self, *a, **k: make(self, *a, init_scale=2.0**20, **k))
+    train(configure(output={"path": "start"}, train={"epochs": 1, "seed": 9}))
+    keys = {
+        "epochs": 5,
+        "ema": 0.9,
+        "schedule": "step",
+        "patience": 2,
+        "precision": "fp16",
+        "batch_size": 3,
+        "accumulate": 2,
+        "keep": "best",
+    }
+    tables: dict[str, Any] = {"train": keys, "pipeline": AUGMENTED, "model": {"pretrained": "start", "freeze_until": "norm"}}
+    whole = train(configure(output={"path": "whole"}, **tables))
+    with pytest.raises(InterruptedRunError):
+        train(configure(output={"path": "parts"}, **tables), progress=StopAfter(steps=2))
+    shutil.rmtree("start")  # a checkpoint needs no weights from elsewhere
+    state = json.loads(Path("parts/checkpoints/last/state.json").read_text())
+    assert state["position"]["skipped"] > 0
+    for step in (4, 8):
+        with pytest.raises(InterruptedRunError):
+            train(resume="parts", progress=StopAfter(steps=step))
+    assert_same_bits(whole.path, train(resume="parts").path)
+    cards = [json.loads((path / "model" / "card.json").read_text()) for path in (whole.path, Path("parts"))]
+    for card in cards:
+        del card["training"]["elapsed_s"]
+    assert cards[0] == cards[1]
+
+
+def test_resume_after_patience_ended_finishes_the_run(configure: Configure) -> None:
+    keys = {"epochs": 40, "patience": 1, "lr": 0.5, "warmup": 0.0, "schedule": "constant"}
+    whole = train(configure(output={"path": "whole"}, train=keys))
+    last = whole.summary["epochs"]
+    assert last < 40
+    with pytest.raises(InterruptedRunError):
+        train(configure(output={"path": "parts"}, train=keys), progress=StopAfter(epochs=last))
+    listener = StopAfter()
+    assert_same_bits(whole.path, train(resume="parts", progress=listener).path)
+    assert [note for note in listener.notes if note.startswith(f"stopped after epoch {last}")]
+
+
+def test_resume_takes_a_run_of_an_earlier_version(configure: Configure) -> None:
+    """Its configuration and its checkpoint lack the keys of later ones."""
+    whole = train(configure(output={"path": "whole"}))
+    with pytest.raises(InterruptedRunError):
+        train(configure(output={"path": "parts"}), progress=StopAfter(steps=3))
+    old = ("pretrained", "freeze_until", "milestones", "gamma", "ema", "patience", "loss_options", "label_smoothing", "geometry")
+    config = Path("parts/config.toml")
+    kept = [line for line in config.read_text().splitlines() if not line.startswith((*old, "[train.loss_options]"))]
+    config.write_text("\n".join(kept) + "\n")
+    folder = Path("parts/checkpoints/last")
+    state = json.loads((folder / "state.json").read_text())
+    del state["scaler"], state["position"]["skipped"], state["position"]["skipped_in_a_row"]
+    storage.write_json(folder / "state.json", state)
+    storage.seal_directory(folder)
+    environment = json.loads(Path("parts/environment.json").read_text())
+    del environment["pretrained"]
+    storage.write_json("parts/environment.json", environment)
     assert_same_bits(whole.path, train(resume="parts").path)
 
 

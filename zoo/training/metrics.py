@@ -26,6 +26,8 @@ class Logger(Protocol):
     def close(self) -> None:
         """The run has ended or was stopped."""
 
+    # Optional: replay(record), which gets the lines before the checkpoint of a resumed run instead of log.
+
 
 def check_loggers(specs: Sequence[str]) -> None:
     """Check before a run begins that loggers can be had, such as ``csv`` or ``jsonl:path=records.jsonl``.
@@ -86,7 +88,8 @@ class MetricsLog:
         self._stream = path.open("ab")
         self._stream.truncate(keep_bytes)
         for record in read_metrics(run):
-            self._tell(record)
+            for spec, logger in list(self._loggers.items()):
+                self._call(spec, "replay" if hasattr(logger, "replay") else "log", record)
 
     def append(self, record: Mapping[str, object]) -> None:
         """Write one record; NaN becomes ``null``."""
