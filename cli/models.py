@@ -15,19 +15,30 @@ def models() -> None:
 @models.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_models(as_json: bool) -> None:
-    """List architectures: name, owner, the input it was designed for, summary, reference."""
+    """List architectures: name, owner, family, parameters, summary; with --json also input and reference.
+
+    The parameters are those for one channel, two classes and the default options, as the architecture states them.
+    """
     from zoo.cli.output import emit_json, emit_table
 
     registry = get_registry()
-    columns = ["name", "owner", "input", "summary", "reference"]
     rows = [
-        [registry.public_name(entry), entry.owner, "x".join(map(str, entry.metadata["input_shape"])), entry.summary, entry.reference]
+        {
+            "name": registry.public_name(entry),
+            "owner": entry.owner,
+            "family": entry.metadata["family"],
+            "parameters": entry.metadata["parameters"] or None,
+            "summary": entry.summary,
+            "input": "x".join(map(str, entry.metadata["input_shape"])),
+            "reference": entry.reference,
+        }
         for entry in registry.entries("models")
     ]
     if as_json:
-        emit_json([dict(zip(columns, row, strict=True)) for row in rows])
+        emit_json(rows)
     else:
-        emit_table(columns, rows)
+        columns = ["name", "owner", "family", "parameters", "summary"]
+        emit_table(columns, [[row[column] for column in columns] for row in rows])
 
 
 @models.command("show")
@@ -36,7 +47,7 @@ def list_models(as_json: bool) -> None:
 @click.option("--size", metavar="HxW", help="Build it for frames of this size instead of the size it was designed for.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show_model(name: str, model_options: tuple[str, ...], size: str | None, as_json: bool) -> None:
-    """Show one architecture: origin, options, parameters and MACs of one frame."""
+    """Show one architecture: paper, licence, parameters, MACs of one frame, options, published weights."""
     from zoo.cli.output import emit_json, emit_table
     from zoo.models import describe_model
     from zoo.settings import parse_assignments, parse_size
@@ -45,8 +56,8 @@ def show_model(name: str, model_options: tuple[str, ...], size: str | None, as_j
     if as_json:
         emit_json(facts)
         return
-    options = facts.pop("options")
-    emit_table(["fact", "value"], [[key, f"{value:,}" if isinstance(value, int) else value] for key, value in facts.items()])
-    if options:
+    tables = [facts.pop("options"), facts.pop("weights")]
+    emit_table(["fact", "value"], [[key, f"{value:,}" if isinstance(value, int) else value] for key, value in facts.items() if value != ""])
+    for rows in filter(None, tables):
         click.echo()
-        emit_table(["option", "type", "default", "choices", "help"], [list(option.values()) for option in options])
+        emit_table(list(rows[0]), [list(row.values()) for row in rows])

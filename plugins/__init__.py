@@ -11,23 +11,23 @@ zoo_api = 1
 PAPER = "https://arxiv.org/abs/2312.04948"
 LICENCE = "BSD-3-Clause"
 
-# Name, paper, summary, and torchvision's ImageNet files by version: what stands in their names after that of the network, which ends in
-# the first digits of the file's SHA-256.
+# Name, paper, summary, parameters for one channel and two classes, and torchvision's ImageNet files by version: what stands in their names
+# after that of the network, which ends in the first digits of the file's SHA-256.
 RIVALS = (
-    ("alexnet", "1404.5997", "AlexNet: 5 convolutions, 3 linear layers", {1: "owt-7be5be79"}),
-    ("vgg11", "1409.1556", "VGG with 11 layers", {1: "8a719046"}),
-    ("vgg11_bn", "1409.1556", "VGG with 11 layers and BatchNorm", {1: "6002323d"}),
-    ("vgg13", "1409.1556", "VGG with 13 layers", {1: "19584684"}),
-    ("vgg13_bn", "1409.1556", "VGG with 13 layers and BatchNorm", {1: "abd245e5"}),
-    ("vgg16", "1409.1556", "VGG with 16 layers", {1: "397923af"}),
-    ("vgg16_bn", "1409.1556", "VGG with 16 layers and BatchNorm", {1: "6c64b313"}),
-    ("vgg19", "1409.1556", "VGG with 19 layers", {1: "dcbb9e9d"}),
-    ("vgg19_bn", "1409.1556", "VGG with 19 layers and BatchNorm", {1: "c79401a0"}),
-    ("resnet18", "1512.03385", "ResNet with 18 layers", {1: "f37072fd"}),
-    ("resnet34", "1512.03385", "ResNet with 34 layers", {1: "b627a593"}),
-    ("resnet50", "1512.03385", "ResNet with 50 layers, bottleneck blocks", {1: "0676ba61", 2: "11ad3fa6"}),
-    ("resnet101", "1512.03385", "ResNet with 101 layers, bottleneck blocks", {1: "63fe2227", 2: "cd907fc2"}),
-    ("resnet152", "1512.03385", "ResNet with 152 layers, bottleneck blocks", {1: "394f9c45", 2: "f82ba261"}),
+    ("alexnet", "1404.5997", "AlexNet: 5 convolutions, 3 linear layers", 56_996_546, {1: "owt-7be5be79"}),
+    ("vgg11", "1409.1556", "VGG with 11 layers", 128_773_378, {1: "8a719046"}),
+    ("vgg11_bn", "1409.1556", "VGG with 11 layers and BatchNorm", 128_778_882, {1: "6002323d"}),
+    ("vgg13", "1409.1556", "VGG with 13 layers", 128_957_890, {1: "19584684"}),
+    ("vgg13_bn", "1409.1556", "VGG with 13 layers and BatchNorm", 128_963_778, {1: "abd245e5"}),
+    ("vgg16", "1409.1556", "VGG with 16 layers", 134_267_586, {1: "397923af"}),
+    ("vgg16_bn", "1409.1556", "VGG with 16 layers and BatchNorm", 134_276_034, {1: "6c64b313"}),
+    ("vgg19", "1409.1556", "VGG with 19 layers", 139_577_282, {1: "dcbb9e9d"}),
+    ("vgg19_bn", "1409.1556", "VGG with 19 layers and BatchNorm", 139_588_290, {1: "c79401a0"}),
+    ("resnet18", "1512.03385", "ResNet with 18 layers", 11_171_266, {1: "f37072fd"}),
+    ("resnet34", "1512.03385", "ResNet with 34 layers", 21_279_426, {1: "b627a593"}),
+    ("resnet50", "1512.03385", "ResNet with 50 layers, bottleneck blocks", 23_505_858, {1: "0676ba61", 2: "11ad3fa6"}),
+    ("resnet101", "1512.03385", "ResNet with 101 layers, bottleneck blocks", 42_497_986, {1: "63fe2227", 2: "cd907fc2"}),
+    ("resnet152", "1512.03385", "ResNet with 152 layers, bottleneck blocks", 58_141_634, {1: "394f9c45", 2: "f82ba261"}),
 )
 IMAGENET = {
     "licence": "BSD-3-Clause (torchvision); ImageNet's own terms: non-commercial research",
@@ -52,10 +52,11 @@ def register_models(register: Callable[..., None]) -> None:
                 choices=("valid", "same"),
             )
         },
+        parameters=97_048_130,
     )
     dropout = {"dropout": zoo.Option(float, 0.5, "probability with which a value beside a wide linear layer is dropped in training")}
     zero = {"zero_init_residual": zoo.Option(bool, False, "start every residual block as its shortcut alone")}
-    for name, paper, summary, files in RIVALS:
+    for name, paper, summary, parameters, files in RIVALS:
         family = name.removesuffix("_bn").rstrip("0123456789")
         register(
             name,
@@ -65,6 +66,8 @@ def register_models(register: Callable[..., None]) -> None:
             reference=f"https://arxiv.org/abs/{paper}",
             licence=LICENCE,
             options=zero if family == "resnet" else dropout,
+            family=family,
+            parameters=parameters,
             weights={
                 f"imagenet1k-v{version}": {
                     "url": f"https://download.pytorch.org/models/{name}-{file}.pth",

@@ -80,7 +80,7 @@ class Entry:
         owner: the plugin that registered it (``zoo`` for built-ins).
         build: a callable, or a reference ``"package.module:callable"`` that :meth:`load` imports.
         options: what ``build`` accepts besides the arguments of its kind.
-        metadata: what only one kind has: ``input_shape`` and ``weights`` of models, ``scope`` of steps.
+        metadata: what only one kind has: ``input_shape``, ``weights``, ``family`` and ``parameters`` of models, ``scope`` of steps.
     """
 
     kind: str
@@ -165,7 +165,7 @@ def make_register(kind: str, *, owner: str, distribution: str, version: str, sta
 
 def _check_metadata(kind: str, name: str, metadata: dict[str, Any]) -> dict[str, Any]:
     """The keywords that only one kind of hook accepts."""
-    expected = {"models": {"input_shape", "weights"}, "steps": {"scope"}, "commands": {"help"}}.get(kind, set())
+    expected = {"models": {"input_shape", "weights", "family", "parameters"}, "steps": {"scope"}, "commands": {"help"}}.get(kind, set())
     unknown = set(metadata) - expected
     if unknown:
         raise PluginError(f"register_{kind}: {name!r} has unknown keywords {sorted(unknown)}, expected {sorted(expected) or 'none'}")
@@ -173,7 +173,15 @@ def _check_metadata(kind: str, name: str, metadata: dict[str, Any]) -> dict[str,
         shape = metadata.get("input_shape")
         if not (isinstance(shape, (tuple, list)) and len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)):
             raise PluginError(f"register_models: {name!r} needs input_shape=(channels, height, width), got {shape!r}")
-        return {"input_shape": tuple(shape), "weights": dict(metadata.get("weights") or {})}
+        parameters = metadata.get("parameters", 0)
+        if not isinstance(parameters, int) or parameters < 0:
+            raise PluginError(f"register_models: parameters of {name!r} must be their number, or left out; got {parameters!r}")
+        return {
+            "input_shape": tuple(shape),
+            "weights": dict(metadata.get("weights") or {}),
+            "family": str(metadata.get("family") or name),
+            "parameters": parameters,
+        }
     if kind == "steps" and metadata.get("scope") not in ("frame", "batch"):
         raise PluginError(f"register_steps: {name!r} needs scope='frame' or scope='batch', got {metadata.get('scope')!r}")
     if kind == "commands" and not metadata.get("help"):

@@ -25,10 +25,12 @@ Register = Callable[..., None]
 def register_models(register: Register) -> None:
     """Add architectures.
 
-    :param register: ``register(name, build, *, input_shape, summary="", reference="", licence="", options={}, weights={})``.
+    :param register: ``register(name, build, *, input_shape, summary="", reference="", licence="", options={}, weights={}, family="",
+        parameters=0)``.
         ``build(*, num_classes, in_channels, input_shape, **options)`` returns an ``nn.Module`` that maps ``(N, in_channels, H, W)`` to
         logits ``(N, num_classes)``. ``input_shape`` is the ``(C, H, W)`` it was designed for. ``options`` maps names to ``zoo.Option``.
-        ``weights`` maps names to ``{"url", "sha256", "licence", "trained_on"}``.
+        ``weights`` maps names to ``{"url", "sha256", "licence", "trained_on"}``. ``family`` (by default the name) and ``parameters``, the
+        number of them for one channel, two classes and the default options, are shown by ``zoo models list``, which builds nothing.
     """
 
 

@@ -94,7 +94,7 @@ def build_shell(
 
 
 def describe_model(name: str, *, options: Mapping[str, object] | None = None, size: tuple[int, int] | None = None) -> dict[str, Any]:
-    """Return the facts of one architecture for two classes and one channel: origin, options, parameters, MACs of one frame.
+    """Return the facts of one architecture for two classes and one channel: origin, parameters, MACs of one frame, options, weights.
 
     Args:
         name: a name of `list_models`.
@@ -113,6 +113,7 @@ def describe_model(name: str, *, options: Mapping[str, object] | None = None, si
     model = build_shell(entry, parsed, num_classes=2, in_channels=1, input_shape=shape)
     return {
         "name": entry.label(parsed),
+        "family": entry.metadata["family"],
         "owner": entry.owner,
         "distribution": entry.distribution,
         "version": entry.version,
@@ -123,6 +124,14 @@ def describe_model(name: str, *, options: Mapping[str, object] | None = None, si
         "parameters": count_parameters(model),
         "buffers": count_buffers(model),
         "macs": count_macs(model, shape),
-        "weights": ", ".join(entry.metadata["weights"]),
         "options": describe_options(entry),
+        "weights": describe_weights(entry),
     }
+
+
+def describe_weights(entry: Entry) -> list[dict[str, str]]:
+    """Return the registered weights of an architecture as plain rows: name, origin, hash (or its first digits), data, licence."""
+    return [
+        {"weights": name} | {key: str(facts.get(key, "")) for key in ("trained_on", "licence", "url", "sha256")}
+        for name, facts in entry.metadata["weights"].items()
+    ]
