@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.cli.output import emit_json, emit_table, note, note_domain, stages, warn
+from zoo.cli.output import emit_json, emit_table, note, note_domain, note_refused, stages, warn
 from zoo.errors import CheckFailedError, DataError
 from zoo.settings import GEOMETRIES
 
@@ -178,7 +178,7 @@ def _print_notes(result: Evaluation, csv_path: Path | None) -> None:
 def _check(result: Evaluation, min_lower: float | None) -> None:
     """List refused frames and raise for a check that failed, or else for frames that could not be read."""
     for frame in result.refused[:LISTED]:
-        note(f"refused: {frame.code}: {frame.message}")
+        note_refused(frame.path, frame.code, frame.message)
     if min_lower is not None:
         interval = result.accuracy_new if result.seen else result.intervals["accuracy"]
         if interval is None:

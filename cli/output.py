@@ -171,6 +171,11 @@ def note_domain(domain: str, *, data: str | None = None) -> None:
         note("domain simulated: these numbers hold for the simulator only, and no published figure stands beside them")
 
 
+def note_refused(path: str, code: str, message: str) -> None:
+    """Say on stderr why a frame was refused, with its file and code once."""
+    note(f"refused: {message if message.startswith(path) else f'{path}: {code}: {message}'}")
+
+
 def plain(value: object) -> object:
     """Turn a value into what JSON can hold; NaN and infinities become ``None``."""
     if isinstance(value, float):

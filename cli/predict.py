@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from zoo.cli.output import JsonStream, RowStream, note, note_domain, progress, stdout_is_terminal
+from zoo.cli.output import JsonStream, RowStream, note, note_domain, note_refused, progress, stdout_is_terminal
 from zoo.errors import DataError, InterruptedRunError
 from zoo.settings import GEOMETRIES
 
@@ -214,6 +214,8 @@ class _Table:
 
 def _report(tally: _Tally, loaded: LoadedModel, output: Path | None, allow_bad: int) -> None:
     """Say on stderr what came out, and raise DataError where more was refused than is allowed."""
+    from zoo.evaluation.inference import list_other_products
+
     refused = tally.refused.total()
     parts = [f"{name} {count}" for name, count in tally.labels.items()] + ([f"refused {refused}"] if refused else [])
     note(f"{tally.rows} rows{f' in {output}' if output else ''}: {', '.join(parts) or 'none'}")
@@ -222,11 +224,10 @@ def _report(tally: _Tally, loaded: LoadedModel, output: Path | None, allow_bad: 
         trained_on = f" ({size[0]}x{size[1]})" if size else ""
         note(f"{tally.adapted} frames are not of the size of the training{trained_on} and were averaged, cut or padded (column 'adapted')")
     trained = loaded.card["products"]
-    others = ", ".join(f"{name} {count}" for name, count in tally.products.items() if name not in trained)
-    if others and trained:
+    if others := list_other_products(tally.products, trained):
         note(f"--allow-product: {others} frames; the run was trained on {', '.join(trained)}")
     for row in tally.first_refused:
-        note(f"refused: {row.message if row.message.startswith(row.path) else f'{row.path}: {row.code}: {row.message}'}")
+        note_refused(row.path, row.code, row.message)
     if refused > LISTED:
         note(f"refused: {refused - LISTED} more; the column 'message' of -o, --json and TSV has the reason of each")
     if not tally.rows:

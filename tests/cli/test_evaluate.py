@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from astropy.io import fits
 from click.testing import CliRunner, Result
-from tiny_run import make_run, tiny_registry, write_frame
+from tiny_run import make_run, tiny_registry, two_levels, write_frame
 
 from zoo.cli.evaluate import evaluate
 from zoo.data import Manifest
-from zoo.errors import CheckFailedError, DataError, StorageError
+from zoo.errors import CheckFailedError, DataError, StorageError, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +99,7 @@ def test_unreadable_frames_exit_3_with_results(run: str, listed: Path) -> None:
     assert isinstance(result.exception, DataError)
     assert "1 of 16 frames could not be scored (not-fits 1)" in str(result.exception)
     assert float(_tables(result.stdout)[0][0]["value"]) == pytest.approx(14 / 15, abs=1e-6)
-    assert "refused: not-fits" in result.stderr
+    assert f"refused: {listed.parent / 'G1_0.fits'}: not-fits: got" in result.stderr
 
 
 def test_min_lower_exits_5_unless_the_interval_lies_above(run: str) -> None:
@@ -139,3 +141,40 @@ def test_min_lower_does_not_hold_on_targets_of_the_training(run: str, listed: Pa
     result = _zoo(run, "--data", str(listed), "--min-lower", "0.1")
     assert isinstance(result.exception, CheckFailedError)
     assert "used in training" in str(result.exception)
+
+
+def test_refused_frames_are_named_with_their_file(run: str, listed: Path) -> None:
+    (listed.parent / "G1_0.fits").unlink()
+    large = write_frame(listed.parent / "G1_0.fits", 0.3, (64, 128))
+    result = _zoo(run, "--geometry", "refuse")
+    assert f"refused: {large}: bad-size: got a frame of 64x128" in result.stderr
+    taken = _zoo(run, "--geometry", "crop", "--json")
+    assert taken.exception is None
+    assert "1 frames are not of the size of the training" in taken.stderr
+    assert json.loads(taken.stdout)["results"]["path"] != json.loads(_zoo(run, "--json").stdout)["results"]["path"]
+
+
+def test_hdu_and_plane_choose_where_the_list_does_not(run: str, tmp_path: Path) -> None:
+    lines = ["path,label,target"]
+    for label, level in (("galaxy", 0.2), ("NSC", 0.8)):
+        for number in range(2):
+            path = tmp_path / f"{label}{number}.fits"
+            cube = np.stack([two_levels(0.5 + 0.01 * number), two_levels(level + 0.01 * number)])
+            fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(two_levels(0.9)), fits.ImageHDU(cube)]).writeto(path)
+            lines.append(f"{path},{label},{label}{number}")
+    (tmp_path / "cubes.csv").write_text("\n".join(lines))
+    data = ("--data", str(tmp_path / "cubes.csv"), "--json")
+    right = json.loads(_zoo(run, *data, "--hdu", "2", "--plane", "1", "--csv", str(tmp_path / "f.csv")).stdout)["results"]["metrics"][
+        "accuracy"
+    ]
+    assert right == 1.0
+    assert [(row["hdu"], row["plane"]) for row in csv.DictReader((tmp_path / "f.csv").read_text().splitlines())] == [("2", "1")] * 4
+    assert json.loads(_zoo(run, *data).stdout)["results"]["metrics"]["accuracy"] == 0.5  # the first image of each file is bright
+    assert isinstance(_zoo(run, "--hdu", "1").exception, UsageError)
+
+
+def test_products_not_trained_on_are_counted(tmp_path: Path, listed: Path) -> None:
+    run = make_run(tmp_path / "raws", products=("raw",))
+    result = _zoo(str(run), "--data", str(listed), "--allow-product")
+    assert result.exception is None
+    assert "--allow-product: other 16 frames; the run was trained on raw" in result.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,11 +16,13 @@ from zoo.data.folders import Progress, is_manifest, read_folder
 from zoo.data.manifest import Manifest, Row, summarise
 from zoo.data.split import assign_splits, check_splits
 from zoo.errors import DataError, FrameError, PluginError, UsageError
-from zoo.frames import Frame, read_frame
+from zoo.frames import Frame, read_frame, read_info
+from zoo.frames.products import product_of
 from zoo.registry import get_registry
 from zoo.steps import default_pipeline
 
 LABELS = ("galaxy", "NSC")
+COMPRESSED = (".gz", ".bz2", ".fz")
 
 _SAMPLED = 16  # frames opened to learn shape and domain of a list; they are mapped, not read
 
@@ -129,6 +132,34 @@ def open_data(
     domain = "simulated" if any(frame.info.simulated for frame in frames) else "files"
     sizes = [frame.layout.science_shape if frame.layout else (frame.shape[1], frame.shape[2]) for frame in frames]
     return replace(data, pipeline=pipeline_for_sizes(sizes), domain=domain)
+
+
+def with_products(data: DataSet, *, workers: int = 2) -> DataSet:
+    """Fill in the product of rows that do not say theirs, so that products are not mixed unnoticed.
+
+    It comes from the headers; of compressed files, which would have to be unpacked, from the name. Frames that are made when they are
+    opened, and files that cannot be read, stay without.
+
+    Args:
+        data: any. workers: threads that open files.
+    """
+    if not data.reads_files:
+        return data
+
+    def product(row: Row) -> str:
+        if row.product or not row.path:
+            return row.product
+        path = data.manifest.path_of(row)
+        if row.path.casefold().endswith(COMPRESSED):
+            return product_of(path, {}, {})
+        with suppress(FrameError):
+            return read_info(path, row.hdu, row.plane).product
+        return ""
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        products = list(pool.map(product, data.manifest.rows))
+    rows = (replace(row, product=found) for row, found in zip(data.manifest.rows, products, strict=True))
+    return replace(data, manifest=data.manifest.with_rows(rows))
 
 
 def pipeline_for_sizes(sizes: Sequence[tuple[int, int]], *, largest: bool = False) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from typing import Any, cast
 
 from torch import Generator, Tensor
 
-from zoo.data.dataset import DataSet, pipeline_for_sizes
+from zoo.data.dataset import COMPRESSED, DataSet, pipeline_for_sizes
 from zoo.data.manifest import Row, summarise
 from zoo.errors import DataError, FrameError, InputShapeError, UsageError
 from zoo.frames import Frame
@@ -37,7 +37,6 @@ Size = tuple[int, int]
 Shape = tuple[int, int, int]
 
 _SAMPLED = 16  # compressed files that are unpacked to learn their size
-_COMPRESSED = (".gz", ".bz2", ".fz")
 
 
 class AnySizePipeline(Pipeline):
@@ -226,9 +225,9 @@ def fit_pipeline(
 
 def _find_sizes(dataset: DataSet, rows: Sequence[Row], steps: Sequence[str], workers: int) -> dict[Size, list[str]]:
     """Names of the frames of every size, in the order of the rows."""
-    packed = [row for row in rows if row.path.casefold().endswith(_COMPRESSED)]
+    packed = [row for row in rows if row.path.casefold().endswith(COMPRESSED)]
     sampled = set(packed[:: max(1, len(packed) // _SAMPLED)])
-    looked = [row for row in rows if row in sampled or not row.path.casefold().endswith(_COMPRESSED)] if dataset.reads_files else []
+    looked = [row for row in rows if row in sampled or not row.path.casefold().endswith(COMPRESSED)] if dataset.reads_files else []
 
     def size_of(row: Row) -> Size | None:
         with suppress(FrameError, OSError):  # a frame that cannot be read is left to whoever needs its pixels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -120,6 +120,15 @@ def other_product(product: str, products: frozenset[str] | None) -> str:
     if not products or product in products:
         return ""
     return f"got product {product}, the run was trained on {', '.join(sorted(products))}; --allow-product takes it all the same"
+
+
+def list_other_products(counts: Mapping[str, int], trained: Sequence[str]) -> str:
+    """Return how many frames are of products that the run was not trained on, such as ``flt 20, drz 1``; empty where none are.
+
+    Args:
+        counts: product -> frames. trained: products of the run; none known allows all.
+    """
+    return ", ".join(f"{name} {count}" for name, count in counts.items() if name not in trained) if trained else ""
 
 
 def refusal_code(error: Exception) -> str:

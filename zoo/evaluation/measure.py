@@ -9,6 +9,7 @@ import math
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +23,7 @@ from zoo.data import DataSet, Row
 from zoo.data.baselines import Baselines
 from zoo.errors import DataError, UsageError, ZooError
 from zoo.evaluation import metrics
-from zoo.evaluation.inference import Classifier, FittedPipeline, classify, other_product, refusal_code
+from zoo.evaluation.inference import Classifier, FittedPipeline, classify, list_other_products, other_product, refusal_code
 from zoo.evaluation.intervals import METHOD, accuracy_interval
 from zoo.evaluation.result import Baseline, Evaluation, FrameResult, group_frames, score_intervals
 from zoo.evaluation.selection import Selection, select_data, split_seen
@@ -182,8 +183,15 @@ def _score(
         seen=seen,
         accuracy_new=accuracy_new,
         frames=frames,
-        notes=(*chosen.data.notes, *chosen.notes, *notes),
+        notes=(*chosen.data.notes, *chosen.notes, *_mixture(ok, loaded), *notes),
     )
+
+
+def _mixture(frames: Sequence[FrameResult], loaded: LoadedModel) -> list[str]:
+    """Say which frames are of products that the run was not trained on."""
+    trained = loaded.card["products"]
+    others = list_other_products(Counter(frame.product for frame in frames), trained)
+    return [f"--allow-product: {others} frames; the run was trained on {', '.join(trained)}"] if others else []
 
 
 def _baselines(

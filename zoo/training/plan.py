@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data import DataSet, Row, open_data
+from zoo.data.dataset import with_products
 from zoo.data.geometry import AnySizePipeline, fit_pipeline
 from zoo.entries import Entry
 from zoo.errors import DataError, InputShapeError
@@ -192,12 +193,13 @@ def make_plan(config: TrainConfig, *, progress: Progress | None = None) -> Plan:
         options=config.data.options or None,
         progress=progress.files if progress else None,
     )
+    dataset = with_products(dataset, workers=config.train.workers)
     train, val = dataset.select("train"), dataset.select("val")
     _check_rows(dataset, train, config)
     pipeline, sizes = fit_pipeline(
         dataset, (*train, *val), [dict(step) for step in config.pipeline], config.data.geometry, workers=config.train.workers
     )
-    notes = list(sizes)
+    notes = [*_name_mixture(train), *sizes]
     input_shape = pipeline.input_shape
     options, chosen = _fit_options(entry, config.model.options, input_shape, len(dataset.labels))
     if chosen:
@@ -281,6 +283,13 @@ def _check_rows(dataset: DataSet, train: Sequence[Row], config: TrainConfig) -> 
             f"{dataset.name}: got training frames of products {', '.join(f'{name} ({counts[name]})' for name in products)}, expected one; "
             "choose one product, or pass --allow-product to train on the mixture"
         )
+
+
+def _name_mixture(train: Sequence[Row]) -> list[str]:
+    """Say which products are trained on together."""
+    counts = Counter(row.product for row in train if row.product)
+    mixed = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    return [f"--allow-product: training on products {mixed}"] if len(counts) > 1 else []
 
 
 def _choose_batch(config: TrainConfig, input_shape: tuple[int, int, int]) -> tuple[int, int]:
