@@ -145,6 +145,8 @@ def test_corrupt_tiles_cost_one_error(tmp_path: Path) -> None:
     assert code_of(damaged(pack(tmp_path / "axes.fits", sky("i2")), ZNAXIS1=-4)) == "bad-header"
     assert code_of(damaged(pack(tmp_path / "type.fits", sky("i2")), ZBITPIX=7)) == "bad-header"
     assert read_frame(good).shape == (1, 40, 56)
+    with fits.open(tmp_path / "gzip.fits") as hdus, pytest.raises(FrameError, match=r"<memory>: HDU 1: corrupt: got \w+: "):
+        read_frames(hdus)
 
 
 def test_bombs_are_refused_before_or_while_they_go_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

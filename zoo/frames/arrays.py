@@ -27,7 +27,8 @@ def encode_array(array: np.ndarray[Any, Any]) -> tuple[Tensor, Encoding]:
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     if array.ndim != 2:
-        raise FrameError("not-2d", path=None, got=f"an array of shape {array.shape}", expected="(H, W) or (1, H, W)", remedy="pass plane=")
+        remedy = "choose one plane with plane=" if array.ndim > 2 else ""
+        raise FrameError("not-2d", path=None, got=f"an array of shape {array.shape}", expected="(H, W) or (1, H, W)", remedy=remedy)
     if array.size == 0:
         raise FrameError("no-image", path=None, got=f"an array of shape {array.shape}", expected="at least one pixel")
     if isinstance(array, np.ma.MaskedArray):

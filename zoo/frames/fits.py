@@ -143,7 +143,7 @@ def _name(hdu: Hdu) -> str:
 
 def _is_line(hdu: Hdu) -> bool:
     """Whether an image is a single row or column, as spectra are stored."""
-    return hdu.planes > 0 and sorted(hdu.axes[-2:])[0] == 1 < max(hdu.axes[-2:])
+    return hdu.planes > 0 and min(hdu.axes[-2:]) == 1 < max(hdu.axes[-2:])
 
 
 def _is_default(hdu: Hdu, plane: int | None) -> bool:
@@ -160,31 +160,25 @@ def _damaged(damage: FrameError, images: Sequence[Hdu]) -> FrameError:
 
 def _no_image(hdus: Sequence[Hdu], path: Path | None, hdu: int | None) -> FrameError:
     """Why none of some HDUs gives a frame."""
-    cubes = [found for found in hdus if found.planes > 1 and not _is_line(found)]
+    images = [found for found in hdus if found.kind in ("image", "compressed") and found.axes and 0 not in found.axes]
+    cubes = [found for found in images if found.planes > 1 and not _is_line(found) and (hdu is not None or _name(found) not in AUXILIARY)]
     if cubes:
         got = f"an image of {' x '.join(map(str, cubes[0].axes[::-1]))}"
         remedy = f"choose one with --plane 0 to {cubes[0].planes - 1} (plane= in Python)"
         return FrameError("not-2d", path=path, hdu=hdu, got=got, expected="two axes", remedy=remedy)
-    lines = [
-        found for found in hdus if found.kind in ("image", "compressed") and found.axes and 0 not in found.axes and not _is_plain(found)
-    ]
+    lines = [found for found in images if not found.planes or _is_line(found)]
     if lines:
         got = f"a spectrum, or another line, of {' x '.join(map(str, lines[0].axes[::-1]))} pixels"
         return FrameError("not-2d", path=path, hdu=hdu, got=got, expected="two axes")
-    others = [found for found in hdus if found.planes]
-    if others:
-        got = f"nothing but {', '.join(dict.fromkeys(map(_name, others)))}"
-        remedy = f"--hdu {others[0].index} reads it all the same"
+    if images:
+        got = f"nothing but {', '.join(dict.fromkeys(map(_name, images)))}"
+        remedy = f"--hdu {images[0].index} reads it all the same"
         return FrameError("no-image", path=path, hdu=hdu, got=got, expected="a 2-D science image", remedy=remedy)
     kinds = {found.kind for found in hdus}
     if hdu is not None and "table" in kinds:
         return FrameError("table-hdu", path=path, hdu=hdu, got="a table", expected="an image")
     held = "tables only" if "table" in kinds else "random groups" if "groups" in kinds else "headers without pixels"
     return FrameError("no-image", path=path, hdu=hdu, got=held, expected="a 2-D image")
-
-
-def _is_plain(hdu: Hdu) -> bool:
-    return hdu.planes > 0 and not _is_line(hdu)
 
 
 def _info(opened: Opened, index: int, plane: int | None) -> FrameInfo:

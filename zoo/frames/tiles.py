@@ -116,6 +116,13 @@ class _Workers:
         self.idle: list[_Worker] = []
         self.permits = threading.BoundedSemaphore(MAX_WORKERS)
 
+    def take(self) -> _Worker:
+        """A process that waits, or else a new one. Raises FrameError: ``no-decoder``."""
+        try:
+            return self.idle.pop()
+        except IndexError:  # asked for in this way because another thread may take the last one
+            return self.start()
+
     def start(self) -> _Worker:
         """A process that has said it is ready. Raises FrameError: ``no-decoder``."""
         expected = "a process that unpacks images"
@@ -139,7 +146,7 @@ class _Workers:
         for worker in self.idle:
             worker.link.close()
             worker.process.returncode = 0  # or the child would warn that they still run
-        self.__init__()  # type: ignore[misc]  # other threads of the parent may have held permits
+        self.idle, self.permits = [], threading.BoundedSemaphore(MAX_WORKERS)  # threads that held permits are not in the child
 
 
 _WORKERS = _Workers()
@@ -210,7 +217,7 @@ def _exchange(request: bytes, descriptors: list[int], seconds: float, path: Path
     """Have one image unpacked by a process of its own, and raise what went wrong."""
     with _WORKERS.permits:
         try:
-            worker = _WORKERS.idle.pop() if _WORKERS.idle else _WORKERS.start()
+            worker = _WORKERS.take()
             if not worker.ask(request, descriptors):  # it died while it waited, of nothing this image did
                 worker.stop()
                 worker = _WORKERS.start()
