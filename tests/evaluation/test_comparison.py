@@ -170,7 +170,7 @@ def test_targets_of_a_training_classes_and_arithmetic_are_not_kept_quiet() -> No
     two = evaluation("b", GOOD, labels=("galaxy", "NSC", "star"))
     result = zoo.compare([one, two])
     assert result.standings[0].seen == ("T1", "T2")
-    assert result.notes == ("the runs know different classes: a galaxy NSC; b galaxy NSC star",)
+    assert result.notes == ("the runs know different classes: a galaxy, NSC; b galaxy, NSC, star",)
 
 
 def test_one_run_is_refused() -> None:

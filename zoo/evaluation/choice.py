@@ -31,7 +31,9 @@ def choose(
         return _pick(names, [[measured for measured in one if measured.outcomes.keys() == frames] for one in fitting])
     if shared:
         sources = sorted({measured.source for measured in fitting[0] if frozenset(measured.outcomes) in shared})
-        raise UsageError(f"these runs share several evaluations: {'; '.join(sources)}; choose with --data and --split")
+        raise UsageError(
+            f"the runs share several evaluations: {'; '.join(sources)}; choose with --data and --split, or name folders below evaluations/"
+        )
     sources_of = [{measured.source for measured in one} for one in fitting]
     same_name = set.intersection(*sources_of)
     if len(same_name) == 1:
@@ -53,7 +55,8 @@ def align(chosen: Sequence[Measured], *, common: bool) -> tuple[list[FrameKey], 
     anywhere = frozenset.union(*(measured.scored for measured in chosen))
     first = chosen[0]
     if not everywhere:
-        raise DataError(f"no frame was scored by each of these runs; they were measured on {'; '.join(m.source for m in chosen)}")
+        lists = "; ".join(f"{measured.given} on {len(measured.scored)} of {measured.source}" for measured in chosen)
+        raise DataError(f"no frame was scored by each of these runs: {lists}; evaluate them on one list of frames")
     if anywhere != everywhere and not common:
         raise DataError(
             f"the runs were scored on different frames: {len(everywhere)} are common, {len(anywhere - everywhere)} are not "
@@ -118,11 +121,11 @@ def _pick(names: Sequence[str], fitting: Sequence[Sequence[Measured]]) -> tuple[
         if len(one) > 1
     ]
     if len({best.precision for best in chosen}) > 1:
-        notes.append(
-            f"evaluated in different arithmetic: {', '.join(f'{name} {best.precision}' for name, best in zip(names, chosen, strict=True))}"
-        )
+        notes.append(f"evaluated in different arithmetic: {_each(names, [best.precision for best in chosen])}")
     if len({frozenset(best.labels) for best in chosen}) > 1:
-        notes.append(
-            f"the runs know different classes: {'; '.join(f'{n} {chr(32).join(b.labels)}' for n, b in zip(names, chosen, strict=True))}"
-        )
+        notes.append(f"the runs know different classes: {_each(names, [', '.join(best.labels) for best in chosen])}")
     return chosen, notes
+
+
+def _each(names: Sequence[str], facts: Sequence[str]) -> str:
+    return "; ".join(f"{name} {fact}" for name, fact in zip(names, facts, strict=True))
