@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,14 @@ def reset_peak() -> bool:
     except OSError:
         return False
     return True
+
+
+def trim_heap() -> None:
+    """Give the free pages of the heap back to the system (glibc), so that what comes next is not hidden in them."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def available_bytes() -> int | None:

@@ -72,6 +72,10 @@ def profile(
     _check(names, ops, mode=mode, batch=batch, input_shape=input_shape, precision=precision, threads=threads, options=options)
     registry = get_registry()
     targets = [parse_target(os.fspath(name), registry, options) for name in names]
+    third = [plugin for plugin in registry.plugins if plugin.name != BUILTIN_OWNER]
+    for plugin in third:
+        if plugin.source == "object":
+            raise UsageError(f"plugin {plugin.name!r} exists in this process only, and profiling needs new ones; load it from a file")
     settings: dict[str, Any] = {
         "batch": batch,
         "input_shape": input_shape,
@@ -83,7 +87,7 @@ def profile(
     job = {
         **settings,
         "limit_s": PATIENCE * settings["budget_s"],
-        "plugins": [(plugin.name, plugin.source) for plugin in registry.plugins if plugin.name != BUILTIN_OWNER],
+        "plugins": [(plugin.name, plugin.source) for plugin in third],
     }
     session = _Session(job, progress or (lambda _: None))
     modes = MODES if mode == "both" else (mode,)

@@ -16,7 +16,7 @@ from zoo.models import LoadedModel, count_macs, count_parameters, load
 from zoo.models.build import build_model, build_shell
 from zoo.profiling.bound import memory_bound
 from zoo.profiling.machine import circumstances
-from zoo.profiling.memory import USABLE_SHARE, free_on, peak_resident_bytes, reset_peak, resident_bytes
+from zoo.profiling.memory import USABLE_SHARE, free_on, peak_resident_bytes, reset_peak, resident_bytes, trim_heap
 from zoo.profiling.ops import profile_op
 from zoo.profiling.result import MEASURED, SKIPPED, TOO_SLOW
 from zoo.profiling.sampling import Clock, take_samples
@@ -90,12 +90,13 @@ def profile_step(job: Job, tell: Tell) -> Result:
     if refusal := too_long(job, arithmetic_rate(device, job["precision"])):
         return {**facts, "status": TOO_SLOW, "note": refusal}
 
-    _import_code(job)
+    prepare = _training_step if training else _inference
+    _wake_libraries(job, device, prepare)
     torch.manual_seed(SEED)
     gc.collect()
+    trim_heap()
     before = resident_bytes()
-    subject = _make_subject(job, weights=True)
-    run = (_training_step if training else _inference)(subject, device, job)
+    run = prepare(_make_subject(job, weights=True), device, job)
     reset_peak()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -216,10 +217,12 @@ def _make_subject(job: Job, *, weights: bool) -> Subject:
     return Subject(entry.label(options), model, (channels, height, width), None)
 
 
-def _import_code(job: Job) -> None:
-    """Import what building the model will import, before the memory is read."""
+def _wake_libraries(job: Job, device: torch.device, prepare: Callable[[Subject, torch.device, Job], Callable[[], object]]) -> None:
+    """Import all code and make one step of a toy, so that what torch loads at its first use is not taken for the model's memory."""
     if not job["run"]:
         get_registry().get("models", job["name"]).load()
+    toy = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 6 * 6, CLASSES))
+    prepare(Subject("toy", toy, (1, 8, 8), None), device, job)()
 
 
 def _announce(job: Job, tell: Tell) -> torch.device:
