@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +111,12 @@ def test_common_frames_are_compared_on_request(runs: list[str], tmp_path: Path) 
     result = _zoo(*runs[:2], "--split", "train", "--common")
     assert result.exception is None
     assert "1 frames were left out" in result.stderr
+
+
+def test_nothing_of_the_model_is_imported(runs: list[str]) -> None:
+    code = "import sys; from zoo.cli import main\ntry: main()\nexcept SystemExit as end: sys.exit(end.code or ('torch' in sys.modules) * 9)"
+    words = [sys.executable, "-c", code, "compare", *runs, "--split", "test"]
+    assert subprocess.run(words, capture_output=True, check=False).returncode == 0
 
 
 def test_errors_have_their_exit_codes(runs: list[str], tmp_path: Path) -> None:

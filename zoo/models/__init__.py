@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from zoo.models.build import list_models as list_models
     from zoo.models.directory import LoadedModel as LoadedModel
     from zoo.models.directory import load as load
-    from zoo.models.directory import resolve_run as resolve_run
     from zoo.models.directory import save_model as save_model
     from zoo.models.freeze import Frozen as Frozen
     from zoo.models.freeze import freeze_until as freeze_until
     from zoo.models.macs import count_buffers as count_buffers
     from zoo.models.macs import count_macs as count_macs
     from zoo.models.macs import count_parameters as count_parameters
+    from zoo.models.places import resolve_run as resolve_run
     from zoo.models.pretrained import PretrainedReport as PretrainedReport
     from zoo.models.pretrained import load_pretrained as load_pretrained
     from zoo.models.shape import check_build_shape as check_build_shape
@@ -41,7 +41,7 @@ _HOME = {
     "list_models": "build",
     "load": "directory",
     "load_pretrained": "pretrained",
-    "resolve_run": "directory",
+    "resolve_run": "places",
     "save_model": "directory",
 }
 __all__ = list(_HOME)

@@ -18,18 +18,20 @@ from torch import Tensor, nn
 import zoo
 from zoo import storage
 from zoo.entries import Entry
-from zoo.errors import PluginError, StorageError, UnknownNameError
+from zoo.errors import PluginError, StorageError
 from zoo.models.build import build_model
-from zoo.registry import BUILTIN_OWNER, Registry, get_registry
+from zoo.models.places import CARD_NAME as CARD_NAME
+from zoo.models.places import MODEL_FOLDER as MODEL_FOLDER
+from zoo.models.places import RUNS_FOLDER as RUNS_FOLDER
+from zoo.models.places import find_run as find_run
+from zoo.models.places import resolve_run as resolve_run
+from zoo.origin import describe_origin, find_origin
+from zoo.registry import get_registry
 
 if TYPE_CHECKING:
     from zoo.steps import Pipeline
 
-CARD_NAME = "card.json"
 CARD_SCHEMA = 1
-DISTRIBUTION = "celestial-zoo"
-MODEL_FOLDER = "model"
-RUNS_FOLDER = "runs"
 WEIGHTS_NAME = "model.safetensors"
 
 
@@ -93,8 +95,8 @@ def make_card(
     registry = get_registry()
     steps = [registry.get("steps", str(step["step"])) for step in pipeline.to_list()]
     return {
-        "model": {**_origin(entry), "label": entry.label(options), "options": dict(options)},
-        "steps": [_origin(step) for step in steps],
+        "model": {**describe_origin(entry), "label": entry.label(options), "options": dict(options)},
+        "steps": [describe_origin(step) for step in steps],
         "input_shape": list(input_shape),
         "labels": list(labels),
         "pipeline": pipeline.to_list(),
@@ -144,10 +146,9 @@ def load(run: str | os.PathLike[str]) -> LoadedModel:
         raise StorageError(f"{path / CARD_NAME}: got an unknown layout, expected schema {CARD_SCHEMA}; a newer zoo may have written it")
     from zoo.steps import Pipeline
 
-    registry = get_registry()
-    entry = _find(registry, "models", card["model"], path)
+    entry = find_origin("models", card["model"], where=path)
     for step in card["steps"]:
-        _find(registry, "steps", step, path)
+        find_origin("steps", step, where=path)
     shape = tuple(card["input_shape"])
     with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten; the caller's random numbers stay as they were
         options = entry.parse_options(card["model"]["options"])
@@ -164,40 +165,6 @@ def load(run: str | os.PathLike[str]) -> LoadedModel:
         path=path,
         run=path.parent if inside_run else None,
     )
-
-
-def resolve_run(run: str | os.PathLike[str]) -> Path:
-    """Return the model directory that ``run`` means: itself, its ``model`` folder, or that of ``runs/latest`` for ``"latest"``.
-
-    Raises:
-        StorageError: there is none; says whether the path is missing or the training has not ended.
-    """
-    path = find_run(run)
-    if (path / CARD_NAME).is_file():
-        return path
-    if (path / MODEL_FOLDER / CARD_NAME).is_file():
-        return path / MODEL_FOLDER
-    if (path / "config.toml").is_file():
-        best = path / "checkpoints" / "best"
-        hint = f", or use {best}" if (best / CARD_NAME).is_file() else ""
-        raise StorageError(
-            f"{path}: its training has not ended, so there is no model yet; 'zoo train --resume {path}' goes on with it{hint}"
-        )
-    raise StorageError(f"{path}: got a folder without {CARD_NAME} and {MODEL_FOLDER}/{CARD_NAME}, expected a run or a model directory")
-
-
-def find_run(run: str | os.PathLike[str]) -> Path:
-    """Return ``run`` as an existing folder with links resolved; ``"latest"`` means ``runs/latest`` unless a folder of that name is here.
-
-    Raises:
-        StorageError: there is no such folder.
-    """
-    path = Path(run)
-    if str(run) == "latest" and not path.is_dir():
-        path = Path(RUNS_FOLDER) / "latest"
-    if not path.is_dir():
-        raise StorageError(f"{path}: no such run; 'zoo train' writes one, and names it in its last line")
-    return path.resolve() if path.is_symlink() else path
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -245,26 +212,3 @@ def load_tensors_into(model: nn.Module, path: Path) -> None:
         model.load_state_dict(load_tensors(path), strict=True)
     except RuntimeError as err:
         raise StorageError(f"{path}: does not fit the architecture, whose code may have changed since: {err}") from err
-
-
-def _origin(entry: Entry) -> dict[str, str]:
-    distribution, version = (DISTRIBUTION, zoo.__version__) if entry.owner == BUILTIN_OWNER else (entry.distribution, entry.version)
-    return {"name": entry.name, "owner": entry.owner, "distribution": distribution, "version": version}
-
-
-def _find(registry: Registry, kind: str, origin: Mapping[str, str], path: Path) -> Entry:
-    """Return the entry that a card names, of the same owner."""
-    name, owner, distribution, version = (origin[key] for key in ("name", "owner", "distribution", "version"))
-    try:
-        return registry.get(kind, f"{owner}:{name}")
-    except UnknownNameError as err:
-        failures = [failure.cause for failure in registry.failures if failure.plugin == owner]
-        needs = f"{path}: needs the {kind[:-1]} {name!r} of plugin {owner!r}"
-        if failures:
-            raise PluginError(f"{needs}, which failed to load: {failures[0]}") from err
-        if not distribution:
-            raise PluginError(f"{needs}, which came from a single file; pass it with 'zoo --plugin FILE ...'") from err
-        raise PluginError(
-            f"{needs} from distribution {distribution} {version}, which is not loaded; run 'pip install {distribution}=={version}' "
-            "and see 'zoo plugins' (ZOO_PLUGINS and --safe leave plugins out)"
-        ) from err
