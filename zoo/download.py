@@ -95,6 +95,7 @@ def _fetch(url: str, path: Path, progress: Progress | None) -> str:
         try:
             part.attempt()
         except urllib.error.HTTPError as err:
+            err.close()
             reason: object = f"the server answered {err.code} {err.reason}"
             if err.code not in _RETRIED:
                 raise NetworkError(f"{url}: {reason}; check the address") from err

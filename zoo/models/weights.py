@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -72,18 +73,16 @@ def _read_pickle(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as err:  # damaged files raise errors of every kind
-        named = re.search(r"GLOBAL (\S+)|class (\S+)", str(err))
-        if "weights_only" in str(err) or "Weights only" in str(err):
-            # torch's own message advises to load it unsafely
-            what = f" ({named.group(1) or named.group(2)})" if named else ""
+        # torch's own message advises to load the file unsafely, so only its cause is kept
+        blocked = re.search(r"(?:GLOBAL|class|function) ['\"]?([\w.]+)", str(err))
+        if isinstance(err, pickle.UnpicklingError) and blocked:
             raise WeightsError(
-                f"{path}: holds Python objects{what} beside tensors, which are not loaded because they could run code; where the file is "
-                "trusted, save its state dict alone: torch.save(model.state_dict(), FILE)"
+                f"{path}: holds Python objects ({blocked.group(1)}) beside tensors, which are not loaded because they could run code; "
+                "where the file is trusted, save its state dict alone: torch.save(model.state_dict(), FILE)"
             ) from err
-        words = str(err).strip().splitlines() or [""]
-        raise WeightsError(
-            f"{path}: cannot be read as a file of torch.save: {type(err).__name__}: {words[0]}; it may be cut short"
-        ) from err
+        inner = re.search(r"error:\s*(.*)", str(err)) if isinstance(err, pickle.UnpicklingError) else None
+        cause = inner.group(1) if inner else (str(err).strip().splitlines() or [type(err).__name__])[0]
+        raise WeightsError(f"{path}: cannot be read as a file of torch.save: {cause}; it may be cut short") from err
 
 
 def _is_state(value: object) -> TypeGuard[Mapping[str, Tensor]]:
