@@ -127,6 +127,12 @@ def test_steps_of_the_command_line_make_the_pipeline(sky: Path) -> None:
         (["--resume", "nothing"], 3, "no such run"),
         (["--resume", "nothing", "--epochs", "3"], 2, "--resume together with --epochs"),
         (["--device", "tpu"], 2, "device must be auto, cpu, cuda or cuda:N"),
+        (["--loss", "focal", "--loss-option", "gamma=-1"], 2, "focal: option gamma must be >= 0, got -1.0"),
+        (["--loss-option", "gamma=2"], 2, "cross_entropy has: label_smoothing"),
+        (["--milestones", "3"], 2, "need train.schedule = 'step'"),
+        (["--freeze-until", "haed"], 2, "did you mean 'head'"),
+        (["--pretrained", "imagenet"], 2, "No weights are registered for tinynet"),
+        (["--logger", "tensorbord"], 2, "did you mean 'tensorboard'"),
         (["--optimizer", "lion"], 2, "'lion' is not one of 'adamw', 'sgd'"),
     ],
 )
@@ -146,6 +152,60 @@ def test_train_refuses_unknown_keys_and_variables(sky: Path, monkeypatch: pytest
     monkeypatch.setenv("ZOO_BACH_SIZE", "3")
     assert run("--data", str(sky)) == 2
     assert "did you mean 'ZOO_BATCH_SIZE'" in capsys.readouterr().err
+
+
+def test_flags_reach_the_configuration(sky: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "--epochs",
+        "2",
+        "--schedule",
+        "step",
+        "--milestones",
+        "1",
+        "--gamma",
+        "0.5",
+        "--ema",
+        "0.9",
+        "--patience",
+        "3",
+        "--keep",
+        "best",
+    ]
+    words += [
+        "--loss",
+        "focal",
+        "--loss-option",
+        "gamma=1.5",
+        "--precision",
+        "fp16",
+        "--logger",
+        "csv",
+        "--logger",
+        "jsonl:path=flat.jsonl",
+    ]
+    assert run(*SHORT, "--data", str(sky), *words, "-o", "a") == 0
+    err = capsys.readouterr().err
+    assert "adamw lr 0.001 times 0.5 after epochs 1, average of the weights with decay 0.9, patience 3, fp16 on cpu" in err
+    train = TrainConfig.read(Path("a/config.toml")).train
+    assert (train.milestones, train.gamma, train.ema, train.patience, train.keep) == ((1,), 0.5, 0.9, 3, "best")
+    assert (train.loss, train.loss_options, train.precision) == ("focal", {"gamma": 1.5}, "fp16")
+    assert len((Path("a") / "flat.jsonl").read_text().splitlines()) == len(read_metrics(Path("a")))
+    assert run(*SHORT, "--data", str(sky), "--pretrained", "a", "--freeze-until", "norm", "-o", "b") == 0
+    err = capsys.readouterr().err
+    assert "weights   pretrained " in err
+    assert "of them trained (frozen until norm)" in err
+    assert TrainConfig.read(Path("b/config.toml")).model.pretrained == str(Path("a").resolve())
+
+
+def test_train_names_the_frames_of_steps_that_are_left_out(sky: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*SHORT, "--data", str(sky), "--loss", "nan", "-o", "a") == 5
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    skipped = [line for line in captured.err.splitlines() if line.startswith("skipped ")]
+    assert [line.split(":")[0] for line in skipped] == ["skipped   step 1", "skipped   step 2", "skipped   step 3"]
+    assert ".fits" in skipped[0]
+    assert "zoo: error: 3 optimizer steps in a row were left out" in captured.err
+    assert "Traceback" not in captured.err
 
 
 def test_existing_run_needs_force(sky: Path, capsys: pytest.CaptureFixture[str]) -> None:

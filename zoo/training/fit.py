@@ -143,6 +143,8 @@ def fit(plan: Plan, run: Run, state: TrainingState, progress: Progress) -> Run:
         if position.epoch < settings.epochs:
             best = f"of {position.best['val_loss']:.4g} in epoch {position.best['epoch']}" if position.best else "(none was finite)"
             progress.note(f"stopped after epoch {position.epoch}: none of the last {patience} lowered the validation loss {best}")
+        if position.skipped:
+            progress.note(f"{position.skipped} of {position.step} optimizer steps were left out; metrics.jsonl says which and why")
         # The checkpoint of the last epoch stays as it is: from here on the model is no longer what training would go on with.
         val = finish_model(plan, run, state, criterion, progress, partial(stop_if_asked, save=False))
         position.elapsed_s = time.monotonic() - began_s
