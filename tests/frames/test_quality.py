@@ -244,6 +244,16 @@ def test_a_border_of_integers_is_found_through_their_scaling() -> None:
     np.testing.assert_array_equal(border, framed == 0)
 
 
+def test_weights_count_for_any_science_image_and_borders_are_guessed_for_drizzled_ones_only(tmp_path: Path) -> None:
+    pixels, outside = rotated()
+    weight = fits.ImageHDU(np.where(outside, 0, 2.5).astype("f4"), name="WHT")
+    primary, sci = fits.PrimaryHDU(header=fits.Header({"TELESCOP": "JWST"})), fits.ImageHDU(pixels, name="SCI")
+    fits.HDUList([primary, sci, weight]).writeto(tmp_path / "jw01_i2d.fits")
+    np.testing.assert_array_equal(np.isnan(read_frame(tmp_path / "jw01_i2d.fits").decode()[0].numpy()), outside)
+    fits.HDUList([primary, sci]).writeto(tmp_path / "jw02_i2d.fits")
+    assert holes(read_frame(tmp_path / "jw02_i2d.fits")) == []
+
+
 def test_a_weight_image_is_read_when_asked_for(tmp_path: Path) -> None:
     pixels, outside = rotated()
     path = drizzled(tmp_path / "a_drz.fits", pixels, WHT=np.where(outside, 0, 2.5).astype("f4"))

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from astropy.io import fits
 
 from zoo.errors import FrameError
-from zoo.frames import read_frame, read_frames, tiles
+from zoo.frames import acs_wfc, read_frame, read_frames, tiles
 
 CODINGS = ["RICE_1", "GZIP_1", "GZIP_2", "PLIO_1", "HCOMPRESS_1"]
 
@@ -115,6 +116,18 @@ def test_what_fpack_makes_of_a_primary_image_keeps_its_keywords(tmp_path: Path) 
         hdus[1].header["SIMULATE"] = True
         hdus[1].header["TARGNAME"] = "M51"
     assert (read_frame(path).info.simulated, read_frame(path).info.target) == (True, "M51")
+
+
+def test_a_packed_raw_exposure_is_the_raw_exposure(tmp_path: Path) -> None:
+    layout = acs_wfc(2).scaled(64)
+    primary = fits.PrimaryHDU()
+    primary.header.update({"INSTRUME": "ACS", "DETECTOR": "WFC", "CCDGAIN": 2.0, "CCDAMP": "ABCD", "SIMULATE": True, "SIMSCALE": 64})
+    sci = fits.ImageHDU(sky("u2", layout.shape), fits.Header({"CCDCHIP": 2, "BUNIT": "COUNTS"}), name="SCI")
+    fits.HDUList([primary, sci]).writeto(tmp_path / "a_raw.fits")
+    fits.HDUList([primary, fits.CompImageHDU(sci.data, sci.header)]).writeto(tmp_path / "a_raw.fits.fz")
+    plain, packed = read_frame(tmp_path / "a_raw.fits"), read_frame(tmp_path / "a_raw.fits.fz")
+    assert (packed.layout, packed.info.product, packed.sha256()) == (layout, "raw", plain.sha256())
+    assert torch.equal(packed.pixels, plain.pixels)
 
 
 def damaged(path: Path, **keywords: Any) -> Path:

@@ -38,9 +38,9 @@ def read_frames(source: Source, *, hdu: int | None = None, plane: int | None = N
     2-D image that is not known to describe another one (ERR, DQ, WHT ...). Raw frames carry their layout and all their pixels, bias
     included, until the step ``overscan`` is applied; of calibrated UVIS chips the 3 rows nearest the gap are left out, as of raw ones.
 
-    Pixels that the DQ extension of a SCI image calls bad, and those of a drizzled image to which no exposure contributed (WHT or CTX zero;
-    without these, zeros in one piece with the border), have no value: NaN, or BLANK among integers. Rates in electrons per second
-    become electrons where EXPTIME is told.
+    Pixels of a SCI image that its DQ extension calls bad, or to which no exposure contributed (WHT or CTX zero; without these, in a
+    drizzled image, zeros in one piece with the border), have no value: NaN, or BLANK among integers. Rates in electrons per second become
+    electrons where EXPTIME is told.
 
     Args:
         source: path of a FITS file, also ``.gz``, ``.bz2`` or tile-compressed (``.fz``); an ``astropy.io.fits.HDUList``; or a 2-D array
@@ -205,8 +205,9 @@ def _frame(opened: Opened, index: int, plane: int | None, dq: int | None) -> Fra
     if found.planes == 1:
         if science:
             pixels, encoding, notes = _without_flagged(opened, index, info, pixels, encoding, dq)
-        if info.product == "drz" and _name(found) not in AUXILIARY:
-            pixels, encoding = _without_border(opened, index, pixels, encoding)
+        drizzled = info.product == "drz" and _name(found) not in AUXILIARY
+        if science or drizzled:
+            pixels, encoding = _without_border(opened, index, pixels, encoding, guess=drizzled)
     unit, gain, note = unit_of(info.bunit, info.exptime)
     height, width = found.axes[-2:]
     surplus = info.instrument == "WFC3/UVIS" and info.product != "drz" and info.chip in (1, 2) and (height, width) == (2051, 4096)
@@ -241,8 +242,8 @@ def _without_flagged(
     return *invalidate(pixels, encoding, mask), ()
 
 
-def _without_border(opened: Opened, index: int, pixels: Tensor, encoding: Encoding) -> tuple[Tensor, Encoding]:
-    """A drizzled image without the pixels to which no exposure contributed."""
+def _without_border(opened: Opened, index: int, pixels: Tensor, encoding: Encoding, *, guess: bool) -> tuple[Tensor, Encoding]:
+    """An image without the pixels to which no exposure contributed; without WHT and CTX they are guessed from its border, or left."""
     shape = opened.hdus[index].axes[-2:]
     for name in ("WHT", "CTX"):
         weight = opened.extension(name, index)
@@ -251,5 +252,5 @@ def _without_border(opened: Opened, index: int, pixels: Tensor, encoding: Encodi
             for plane in range(1, weight.planes):
                 mask &= empty(*opened.stored(weight.index, plane), signed=name == "CTX")
             return invalidate(pixels, encoding, mask)
-    border = empty_border(pixels, encoding)
+    border = empty_border(pixels, encoding) if guess else None
     return (pixels, encoding) if border is None else invalidate(pixels, encoding, border)
