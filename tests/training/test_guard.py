@@ -90,6 +90,20 @@ def test_a_step_without_finite_numbers_changes_nothing(configure: Configure, los
     assert all(parameter.grad is None for parameter in state.model.parameters())
 
 
+def test_a_step_whose_variance_overflows_changes_nothing(configure: Configure) -> None:
+    """Activations of 1e25 are finite in float32 and their squares are not: BatchNorm gives zeros, and the loss says nothing."""
+    plan = make_plan(configure())
+    state, _ = _build_state(plan, Progress())
+    state.train()
+    with torch.no_grad():
+        state.model.get_parameter("convolution.weight").mul_(1e25)
+    before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
+    result = take_step(plan, state, plan.build_criterion(), iter(training_batches(plan, epoch=0, start=0)), 1)
+    assert result.sums.loss < 10
+    assert result.fault == Fault("the variance of a layer's output is not finite", result.fault.rows if result.fault else ())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in state.model.state_dict().items())
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_train_goes_on_without_the_batch_of_a_bad_frame(holed: Configure, accumulate: int) -> None:
     listener = Listener()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from zoo.data import Row
 from zoo.errors import CheckFailedError
@@ -105,6 +106,13 @@ class BufferMemory:
     def __init__(self, model: nn.Module) -> None:
         self._buffers = list(model.buffers())
         self._before = [torch.empty_like(buffer) for buffer in self._buffers]
+        layers = (module for module in model.modules() if isinstance(module, _NormBase))
+        self._statistics = [buffer for layer in layers for buffer in layer.buffers(recurse=False) if buffer.is_floating_point()]
+
+    def fault(self, rows: Sequence[Row]) -> Fault | None:
+        """Return the fault of a step over these frames that made a running statistic NaN or infinite, as a variance that overflows does."""
+        largest = nn.utils.get_total_norm(self._statistics, norm_type=math.inf).item() if self._statistics else 0.0
+        return None if math.isfinite(largest) else Fault("the variance of a layer's output is not finite", tuple(rows))
 
     def keep(self) -> None:
         """Remember the buffers as they are."""

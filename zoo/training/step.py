@@ -61,7 +61,7 @@ def take_step(plan: Plan, state: TrainingState, criterion: Criterion, batches: I
         scaler.unscale_(optimizer)
         total = nn.utils.get_total_norm([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
         norm = total.item()
-        fault = gradient_fault(norm, rows, scale=scaler.get_scale())
+        fault = gradient_fault(norm, rows, scale=scaler.get_scale()) or state.buffers.fault(rows)
         if not fault:
             if plan.config.train.clip_norm:
                 nn.utils.clip_grads_with_norm_(model.parameters(), plan.config.train.clip_norm, total)
