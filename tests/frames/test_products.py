@@ -11,7 +11,7 @@ import pytest
 from astropy.io import fits
 
 from zoo.errors import FrameError
-from zoo.frames import list_hdus, read_frame, read_frames
+from zoo.frames import acs_wfc, list_hdus, read_frame, read_frames
 from zoo.frames.products import product_of, unit_of
 
 HST = {"TELESCOP": "HST", "INSTRUME": "ACS", "DETECTOR": "WFC"}
@@ -110,6 +110,15 @@ def test_calibrated_uvis_rates_lose_their_rows_and_become_electrons(tmp_path: Pa
     image = read_frame(tmp_path / "i_flc.fits").decode()
     assert image.shape == (1, 2048, 4096)
     assert (float(image.min()), float(image.max())) == (60.0, 60.0)
+
+
+def test_a_raw_frame_is_in_dn_whatever_it_says(tmp_path: Path) -> None:
+    layout = acs_wfc(2).scaled(64)
+    primary = fits.PrimaryHDU(header=fits.Header(HST | {"CCDGAIN": 2.0, "SIMULATE": True, "SIMSCALE": 64, "EXPTIME": 9.0}))
+    sci = fits.ImageHDU(np.zeros(layout.shape, np.uint16), fits.Header({"BUNIT": "ELECTRONS/S", "CCDCHIP": 2}), name="SCI")
+    fits.HDUList([primary, sci]).writeto(tmp_path / "a_raw.fits")
+    frame = read_frame(tmp_path / "a_raw.fits")
+    assert (frame.unit, frame.regions, frame.layout) == ("DN", (), layout)
 
 
 def test_both_chips_of_a_combined_exposure_are_frames(tmp_path: Path) -> None:

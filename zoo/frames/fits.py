@@ -208,7 +208,8 @@ def _frame(opened: Opened, index: int, plane: int | None, dq: int | None) -> Fra
         drizzled = info.product == "drz" and _name(found) not in AUXILIARY
         if science or drizzled:
             pixels, encoding = _without_border(opened, index, pixels, encoding, guess=drizzled)
-    unit, gain, note = unit_of(info.bunit, info.exptime)
+    # A raw frame is in DN, whatever it says, until the overscan step has applied the gains.
+    unit, gain, note = unit_of("COUNTS" if layout else info.bunit, info.exptime)
     height, width = found.axes[-2:]
     surplus = info.instrument == "WFC3/UVIS" and info.product != "drz" and info.chip in (1, 2) and (height, width) == (2051, 4096)
     top, height = (3 if info.chip == 1 else 0, 2048) if surplus else (0, height)
