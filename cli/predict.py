@@ -98,6 +98,8 @@ def predict(
     domain = str(loaded.card["domain"])
     note(f"{loaded.name} from {loaded.path}: classes {', '.join(loaded.labels)}")
     note_domain(domain, data="other")
+    facts = {"run": loaded.path, "model": loaded.name, "labels": loaded.labels, "domain": domain}
+    facts["geometry"] = geometry or loaded.card.get("geometry", "resize")
     tally = _Tally()
     file = None if output is None else prediction.RowFile(output, loaded.labels, force=force)
     try:
@@ -105,7 +107,7 @@ def predict(
             sinks: list[_Sink] = [] if file is None else [stack.enter_context(file)]
             document = None
             if as_json:
-                document = stack.enter_context(JsonStream(run=loaded.path, model=loaded.name, labels=loaded.labels, domain=domain))
+                document = stack.enter_context(JsonStream(**facts))
                 sinks.append(document)
             elif file is None:
                 sinks.append(_Table(list(prediction.columns(loaded.labels)), loaded.labels))

@@ -64,6 +64,7 @@ def test_json_document_holds_rows_and_summary(run: str, frames: list[str]) -> No
     document: dict[str, Any] = json.loads(result.stdout)
     assert document["schema"] == 1
     assert document["metadata"]["labels"] == ["galaxy", "NSC"]
+    assert document["metadata"]["geometry"] == "resize"
     assert [row["status"] for row in document["results"]] == ["ok"] * 3 + ["refused"]
     assert document["results"][3]["p_NSC"] is None
     assert document["summary"]["refused"] == {"missing": 1}

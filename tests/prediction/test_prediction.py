@@ -15,7 +15,7 @@ from astropy.io import fits
 from tiny_run import SHAPE, STEPS, make_run, tiny_registry, two_levels, write_frame
 
 import zoo
-from zoo.errors import DataError, StorageError, UsageError
+from zoo.errors import DataError, MemoryLimitError, StorageError, UsageError
 from zoo.evaluation.inference import Classifier, ordered
 from zoo.prediction import Prediction, check_inputs, columns, expand, predict
 
@@ -192,6 +192,18 @@ def test_a_frame_that_makes_the_model_nan_is_refused(run: Path, tmp_path: Path) 
     assert [row.code for row in predict(loaded, files)] == ["non-finite", "non-finite"]
     chances = Classifier(loaded)(torch.zeros(1, *SHAPE))
     assert np.isnan(chances).all()
+
+
+@pytest.mark.parametrize(("batch_size", "remedy"), [(1, "--precision bf16"), (2, "a smaller --batch-size")])
+def test_a_batch_that_does_not_fit_says_what_to_do(run: Path, tmp_path: Path, batch_size: int, remedy: str) -> None:
+    def fail(_image: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    loaded = zoo.load(run)
+    loaded.model.forward = fail
+    files = [write_frame(tmp_path / f"{level}.fits", level) for level in (0.5, 0.2)]
+    with pytest.raises(MemoryLimitError, match=f"{batch_size} frames of 32x64 do not fit into the memory of cpu; use {remedy}"):
+        list(predict(loaded, files, batch_size=batch_size, device="cpu"))
 
 
 def test_any_number_of_classes(tmp_path: Path) -> None:

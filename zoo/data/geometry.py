@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 from torch import Generator, Tensor
 
@@ -62,7 +62,7 @@ class AnySizePipeline(Pipeline):
         self.input_shape, self.geometry, self.frame_size = input_shape, geometry, frame_size
         self._names = _plain_names(self)
         self._factor = self._block_factor(frame_size)
-        # A pipeline costs 0.1 ms to build; surveys have few sizes, but the memory must not grow with them.
+        # A pipeline takes a millisecond to build; lists have few sizes, but memory must not grow with those that have many.
         self._fitted = lru_cache(maxsize=64)(self._fit)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -159,8 +159,9 @@ class AnySizePipeline(Pipeline):
         """The side of the blocks that the run's own steps average in a frame of this size; without a size, in every frame."""
         factor, shape = 1, None if size is None else (1, *size)
         for name, spec, step in zip(self._names, self.specs, self.frame_steps, strict=False):
-            if name == "resize" and (shape is not None or spec.params.get("factor")):
-                factor *= int(cast(Any, step).factor_for(shape or self.input_shape))
+            # A step of that name from a plugin need not work in blocks.
+            if name == "resize" and hasattr(step, "factor_for") and (shape is not None or spec.params.get("factor")):
+                factor *= int(step.factor_for(shape or self.input_shape))
             shape = None if shape is None else step.output_shape(shape)
         return factor
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from zoo.data.geometry import AnySizePipeline
-from zoo.errors import DataError, FrameError, InputShapeError, UsageError
+from zoo.errors import DataError, FrameError, InputShapeError, MemoryLimitError, UsageError
 from zoo.frames import Frame
 from zoo.models import LoadedModel
 from zoo.training.device import find_device
@@ -100,12 +100,23 @@ class Classifier:
             images: ``(N, 1, H, W)`` float32, as the frame part of the pipeline gives them.
 
         Returns: ``(N, K)``; the row of a frame for which the model gives NaN or infinity is NaN.
+
+        Raises:
+            MemoryLimitError: the batch does not fit.
         """
-        with torch.inference_mode():
-            batch = self.loaded.pipeline.run_batch(images.to(self.device))
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-                logits = self.loaded.model(batch)
-            values = logits.double().cpu()
+        try:
+            with torch.inference_mode():
+                batch = self.loaded.pipeline.run_batch(images.to(self.device))
+                with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+                    logits = self.loaded.model(batch)
+                values = logits.double().cpu()
+        except RuntimeError as error:
+            # Out of memory is torch.OutOfMemoryError on a GPU and a plain RuntimeError on a CPU.
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
+            size = f"{images.shape[-2]}x{images.shape[-1]}"
+            remedy = "use a smaller --batch-size" if len(images) > 1 else "use --precision bf16, or a machine with more"
+            raise MemoryLimitError(f"{len(images)} frames of {size} do not fit into the memory of {self.device}; {remedy}") from error
         chances = torch.softmax(values, dim=1)
         chances[~torch.isfinite(values).all(dim=1)] = torch.nan
         return np.asarray(chances.numpy(), dtype=np.float64)
