@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from zoo.frames.arrays import stored_array
@@ -84,6 +83,8 @@ def empty_border(pixels: Tensor, encoding: Encoding) -> np.ndarray[Any, np.dtype
     zeros = stored_array(pixels, encoding) == -encoding.bzero / encoding.bscale
     if not (zeros[0].any() or zeros[-1].any() or zeros[:, 0].any() or zeros[:, -1].any()):
         return None
+    from scipy import ndimage  # takes 0.1 s to import, and few images need it
+
     labels, count = ndimage.label(zeros, _TOUCHING)
     outside = np.zeros(count + 1, bool)
     outside[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True
