@@ -83,7 +83,7 @@ def empty_border(pixels: Tensor, encoding: Encoding) -> np.ndarray[Any, np.dtype
     zeros = stored_array(pixels, encoding) == -encoding.bzero / encoding.bscale
     if not (zeros[0].any() or zeros[-1].any() or zeros[:, 0].any() or zeros[:, -1].any()):
         return None
-    from scipy import ndimage  # takes 0.1 s to import, and few images need it
+    from scipy import ndimage  # slow to import, and few images need it
 
     labels, count = ndimage.label(zeros, _TOUCHING)
     outside = np.zeros(count + 1, bool)
