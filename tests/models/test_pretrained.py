@@ -171,7 +171,7 @@ def test_code_in_a_pickle_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ((64).to_bytes(8, "little") + b'{"conv.weight":{"dtype":"F32","shape":[3', "may be cut short"),
         (b"<!DOCTYPE html><html>Sign in", "got a web page, expected weights"),
         (b"SIMPLE  =                    T", "starts with b'SIMPLE  '"),
-        (b"", "starts with b''"),
+        (b"", "got an empty file"),
         (saved([1, 2]), "got a list, expected a state dict"),
         (saved({"epoch": 3, "lr": 0.1}), "got a mapping of epoch, lr; expected tensors by name"),
         (saved({}), "got a mapping of nothing"),

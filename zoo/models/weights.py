@@ -64,7 +64,8 @@ def read_state(path: Path) -> StateFile:
     elif start.startswith((b"PK\x03\x04", b"\x80")):
         content = _read_pickle(path)
     else:
-        kind = "a web page" if start.lstrip().lower().startswith((b"<!doctype", b"<html")) else f"a file that starts with {start[:8]!r}"
+        page = start.lstrip().lower().startswith((b"<!doctype", b"<html"))
+        kind = "a web page" if page else f"a file that starts with {start[:8]!r}" if start else "an empty file"
         raise WeightsError(f"{path}: got {kind}, expected weights: .safetensors, or .pth/.pt as torch.save writes them")
     return _unwrap(content, path)
 
@@ -74,7 +75,7 @@ def _read_pickle(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as err:  # damaged files raise errors of every kind
         # torch's own message advises to load the file unsafely, so only its cause is kept
-        blocked = re.search(r"(?:GLOBAL|class|function) ['\"]?([\w.]+)", str(err))
+        blocked = re.search(r"GLOBAL ([\w.]+)", str(err))
         if isinstance(err, pickle.UnpicklingError) and blocked:
             raise WeightsError(
                 f"{path}: holds Python objects ({blocked.group(1)}) beside tensors, which are not loaded because they could run code; "
