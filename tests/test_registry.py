@@ -17,6 +17,7 @@ from zoo.entries import Entry, Option
 from zoo.errors import AmbiguousNameError, PluginError, UnknownNameError, UsageError
 from zoo.hookspecs import API_VERSION
 from zoo.registry import KINDS, Registry, get_registry, use_registry
+from zoo.sources import find_again
 
 
 def make_plugin(name: str, **hooks: Callable[..., None]) -> ModuleType:
@@ -386,7 +387,8 @@ def test_package_folder_is_loaded_without_installation(tmp_path: Path) -> None:
     assert (entry.owner, entry.distribution, entry.version) == ("foldernet", "zoo-foldernet", "0.3")
     assert entry.load().__module__ == "foldernet"
     again = Registry.from_plugins([], builtin=False)
-    again.add_again("foldernet", registry.plugins[-1].source)
+    for source in find_again("foldernet", registry.plugins[-1].source):
+        again.add_source(source)
     assert again.names("models") == ["filenet"]
 
 

@@ -20,7 +20,7 @@ import pluggy
 from zoo import hookspecs
 from zoo.entries import KINDS, Entry, Option, make_register
 from zoo.errors import AmbiguousNameError, PluginError, UnknownNameError, UsageError
-from zoo.sources import Source, find_again, find_in_path, find_installed, is_path
+from zoo.sources import Source, find_in_path, find_installed, is_path
 
 __all__ = [
     "BUILTIN",
@@ -162,11 +162,6 @@ class Registry:
             self._fail(source.name, source.text, error, distribution=f"{source.distribution} {source.version}".strip())
             return
         self.add(plugin, name=source.name, source=source.text, distribution=source.distribution, version=source.version)
-
-    def add_again(self, name: str, source: str) -> None:
-        """Load what a :class:`Plugin` or :class:`Failure` of another registry, or of another process, names by these two."""
-        for found in find_again(name, source):
-            self.add_source(found)
 
     def add(self, plugin: object, *, name: str, source: str, distribution: str = "", version: str = "") -> None:
         """Register one plugin: all of its hooks succeed, or none of its names stay. A failure is kept in ``failures``."""
