@@ -322,9 +322,11 @@ def _choose_milestones(train: TrainSettings) -> tuple[int, ...]:
 
 def _lasting_weights(source: str | None, entry: Entry) -> str | None:
     """Return a path to pretrained weights as absolute, so that the run can be resumed from anywhere; names and URLs as they are."""
-    if source is None or source in entry.metadata["weights"] or "://" in source:
+    if source is None or source in entry.metadata["weights"]:
         return source
-    return str(find_run(source) if source == "latest" else Path(source).resolve())
+    if source == "latest":
+        return str(find_run(source))
+    return str(Path(source).resolve()) if Path(source).exists() else source
 
 
 def _lasting_source(source: str) -> str:
