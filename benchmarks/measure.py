@@ -7,13 +7,13 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from zoo.ops.native import backend
+from zoo.profiling.machine import processor_name
 
 SHAPE = (2048, 4096)
 
@@ -49,14 +49,7 @@ def circumstances(**more: Any) -> dict[str, Any]:
         "simd": backend()["simd"],
         "torch": torch.__version__,
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "load_average_before": os.getloadavg()[0],
         **more,
     }
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return "unknown"

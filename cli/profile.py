@@ -222,7 +222,8 @@ def _say_interval(found: Percentile) -> str:
 
     if found.lower_s is None or found.upper_s is None:
         return _not_given(found)
-    return f"{say_seconds(found.lower_s)} - {say_seconds(found.upper_s)}"
+    (lower, unit), (upper, last_unit) = (say_seconds(end).split() for end in (found.lower_s, found.upper_s))
+    return f"{lower} - {upper} {unit}" if unit == last_unit else f"{lower} {unit} - {upper} {last_unit}"
 
 
 def _not_given(found: Percentile) -> str:

@@ -82,7 +82,7 @@ def test_terminal_table_has_units(given: dict[str, Any], monkeypatch: pytest.Mon
     (columns, rows, notes), (_, (op,), _) = printed
     infer, train, skipped = ([cell.strip() for cell in row] for row in rows)
     assert infer == [
-        "hrcn[padding=same]", "1x64x128", "97.0 M", "178 G", "370 MiB", "inference", "3.00 GiB", "550 ms", "539 ms - 560 ms", "589 ms",
+        "hrcn[padding=same]", "1x64x128", "97.0 M", "178 G", "370 MiB", "inference", "3.00 GiB", "550 ms", "539 - 560 ms", "589 ms",
         "n/a (N=100)", "100",
     ]  # fmt: skip
     assert train[:6] == ["", "", "", "", "", "training"]

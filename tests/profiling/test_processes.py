@@ -20,6 +20,7 @@ from zoo.profiling.work import WORK, _make_subject
 from zoo.registry import Registry, use_registry
 
 SHAPE = (1, 512, 1024)  # maps of 32 MiB, beside which the heap's own waste is small
+SLACK_BYTES = 1 << 20  # pages that were resident before the model count as before it; the peaks are 35 to 141 MiB
 BUDGET_S = 2.0  # ended earlier by a thousand samples; a run on a busy machine may take three budgets
 
 
@@ -50,8 +51,8 @@ def test_bound_is_below_the_measured_peak_and_not_far_below(measured: Profile, m
     step = measured.models[model].step(mode)
     assert step.bound_bytes is not None
     assert step.peak_bytes is not None
-    assert step.bound_bytes <= step.peak_bytes
-    assert step.bound_bytes >= 0.6 * step.peak_bytes
+    assert step.bound_bytes <= step.peak_bytes + SLACK_BYTES
+    assert step.bound_bytes >= 0.5 * step.peak_bytes  # least measured: 0.62, where oneDNN copies both maps into its own layout
 
 
 def test_every_step_has_samples_and_says_what_was_cut(measured: Profile) -> None:

@@ -36,7 +36,6 @@ def main() -> None:
         channel.flush()
 
     tell("result", **_do(job, tell))
-    channel.flush()
     sys.stderr.flush()
     os._exit(0)  # plugins may have left threads or exit handlers that hang
 

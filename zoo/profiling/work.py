@@ -55,7 +55,7 @@ class Subject(NamedTuple):
     loaded: LoadedModel | None
 
 
-def profile_facts(job: Job, tell: Tell) -> Result:
+def measure_facts(job: Job, tell: Tell) -> Result:
     """Count parameters and MACs and bound the memory of each mode; nothing of the size of a feature map is allocated."""
     _announce(job, tell)
     subject = _make_subject(job, weights=False)
@@ -79,7 +79,7 @@ def profile_facts(job: Job, tell: Tell) -> Result:
     }
 
 
-def profile_step(job: Job, tell: Tell) -> Result:
+def measure_step(job: Job, tell: Tell) -> Result:
     """Time the inference or the training step of a model and measure its memory, unless a bound says that it does not fit."""
     device = _announce(job, tell)
     training = job["mode"] == "train"
@@ -95,6 +95,8 @@ def profile_step(job: Job, tell: Tell) -> Result:
     torch.manual_seed(SEED)
     gc.collect()
     trim_heap()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
     before = resident_bytes()
     run = prepare(_make_subject(job, weights=True), device, job)
     reset_peak()
@@ -112,6 +114,14 @@ def profile_step(job: Job, tell: Tell) -> Result:
     return {**facts, "status": MEASURED, "host_peak_bytes": host, **dataclasses.asdict(timing)}
 
 
+def measure_op(job: Job, tell: Tell) -> Result:
+    """Time an op beside its reference and a copy, on each kind of pixel."""
+    device = _announce(job, tell)
+    arithmetic_rate(device, "fp32")
+    tell("stage", stage="running")
+    return {"status": MEASURED, "cases": profile_op(job["op"], device, budget_s=job["budget_s"], shape=tuple(job["shape"]))}
+
+
 def too_large(bound: int, free: int | None) -> str:
     """Return why a step with this lower bound is not run, or nothing where it is.
 
@@ -120,9 +130,8 @@ def too_large(bound: int, free: int | None) -> str:
     """
     if free is None or bound <= USABLE_SHARE * free:
         return ""
-    return f"needs at least {say_bytes(bound)}, {USABLE_SHARE:.0%} of the free memory is {say_bytes(USABLE_SHARE * free)}".replace(
-        "%", " %"
-    )
+    usable = USABLE_SHARE * free
+    return f"needs at least {say_bytes(bound)}, {100 * USABLE_SHARE:.0f} % of the free memory is {say_bytes(usable)}"
 
 
 def too_long(job: Job, rate: float) -> str:
@@ -142,18 +151,19 @@ def too_long(job: Job, rate: float) -> str:
 
 
 def arithmetic_rate(device: torch.device, precision: str, *, least_s: float = 0.1) -> float:
-    """Return the operations per second of the fastest of some square matrix products; on a GPU in bfloat16, which none is faster than.
-
-    It also wakes the threads and libraries that every model uses, so that their memory is not taken for the model's.
-    """
-    side = RATE_SIDES[device.type]
-    dtype = torch.bfloat16 if device.type == "cuda" or precision == "bf16" else torch.float32
-    left, right = torch.rand(side, side, device=device).to(dtype), torch.rand(side, side, device=device).to(dtype)
-    clock, times = Clock(device), [0.0]
-    torch.mm(left, right)
-    while sum(times) < least_s:
-        times.append(clock(lambda: torch.mm(left, right))[0])
-    return float(2.0 * side**3 / min(times[1:]))
+    """Return the operations per second of the fastest of some square matrix products; on a GPU in bfloat16, which none is faster than."""
+    side, clock = RATE_SIDES[device.type], Clock(device)
+    dtypes = [torch.bfloat16] if device.type == "cuda" else [torch.float32]
+    if device.type == "cpu" and precision == "bf16":
+        dtypes.append(torch.bfloat16)  # not always the faster of the two
+    times: list[float] = []
+    for dtype in dtypes:
+        left, right = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(2))
+        torch.mm(left, right)
+        began = len(times)
+        while len(times) == began or sum(times[began:]) < least_s:
+            times.append(clock(lambda left=left, right=right: torch.mm(left, right))[0])  # type: ignore[misc]
+    return float(2.0 * side**3 / min(times))
 
 
 def _inference(subject: Subject, device: torch.device, job: Job) -> Callable[[], object]:
@@ -234,11 +244,4 @@ def _announce(job: Job, tell: Tell) -> torch.device:
     return device
 
 
-def _profile_op(job: Job, tell: Tell) -> Result:
-    device = _announce(job, tell)
-    arithmetic_rate(device, "fp32")
-    tell("stage", stage="running")
-    return {"status": MEASURED, "cases": profile_op(job["op"], device, budget_s=job["budget_s"], shape=tuple(job["shape"]))}
-
-
-WORK: dict[str, Callable[[Job, Tell], Result]] = {"facts": profile_facts, "step": profile_step, "op": _profile_op}
+WORK: dict[str, Callable[[Job, Tell], Result]] = {"facts": measure_facts, "step": measure_step, "op": measure_op}
