@@ -17,6 +17,9 @@ from zoo.errors import PluginError
 
 ENTRY_POINT_GROUP = "zoo"
 
+# As it was before any plugin was imported: for a fresh process that looks at what one changes.
+ENVIRONMENT = dict(os.environ)
+
 
 @dataclass(frozen=True)
 class Source:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from zoo.errors import CheckFailedError
 from zoo.registry import KINDS, Registry
-from zoo.sources import find_again
+from zoo.sources import ENVIRONMENT, find_again
 from zoo.testing.effects import differences, snapshot, watching_outside
 
 # Packages that cost more than a command such as `zoo --help` may cost: each takes from a twentieth of a second to several seconds.
@@ -67,7 +67,7 @@ def probe(name: str, source: str, *, preload: bool) -> Probe:
         order = json.dumps({"name": name, "source": source, "preload": preload, "report": str(report)})
         place = Path(folder) / "empty"
         place.mkdir()
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+        environment = {**ENVIRONMENT, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
         command = [sys.executable, "-m", "zoo.testing.probe", order]
         try:
             done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
