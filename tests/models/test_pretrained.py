@@ -137,7 +137,7 @@ def test_run_and_model_directory_of_another_variant_are_read(tmp_path: Path) -> 
     report = load_pretrained(published, tmp_path / "run", entry=entry)
     assert same(published, trained.state_dict())
     assert len(report.loaded) == len(trained.state_dict())
-    assert report.trained_on == "simulated data"
+    assert report.trained_on == "frames of the domain simulated"
     assert report.notes == ("from hrcn[padding=same], classes galaxy, NSC",)
     (folder / "card.json").write_text("{}")
     with pytest.raises(StorageError, match="changed or damaged"):
@@ -324,3 +324,10 @@ def test_every_registered_file_of_weights_is_complete() -> None:
             assert all(facts.values())
             assert facts["url"].endswith(f"-{facts['sha256']}.pth")
             assert facts["url"].rpartition("/")[2].startswith(f"{entry.name}-")
+
+
+def test_architecture_may_be_given_by_name() -> None:
+    with pytest.raises(UnknownNameError, match=r"did you mean 'imagenet1k-v1'\? resnet18 has the weights"):
+        load_pretrained(Net(), "imagenet1k", entry="resnet18")
+    with pytest.raises(UnknownNameError, match="unknown model 'resnet19'"):
+        load_pretrained(Net(), "imagenet1k", entry="resnet19")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +13,7 @@ import zoo
 from zoo.errors import InputShapeError, UsageError
 from zoo.models import count_macs, count_parameters
 from zoo.plugins import alexnet, resnet, vgg
+from zoo.registry import Registry
 
 FULL = (1, 2048, 4096)
 
@@ -107,3 +111,14 @@ def test_sound_gradient_reaches_the_first_layer(name: str) -> None:
     assert first.grad is not None
     assert bool(first.grad.isfinite().all())
     assert bool(first.grad.any())
+
+
+def test_table_of_the_docs_is_what_the_models_are() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "models.md").read_text()
+    rows = re.findall(r"^\| (\w+) \|[^|]*\| ([\d,]+) \| ([\d.]+) \|", page, re.MULTILINE)
+    table = {name: (parameters, gmac) for name, parameters, gmac in rows}
+    counted = {}
+    for entry in Registry.from_plugins([]).entries("models"):
+        model = meta(entry.name)
+        counted[entry.name] = (f"{count_parameters(model):,}", f"{count_macs(model, FULL) / 1e9:.2f}")
+    assert table == counted

@@ -17,6 +17,7 @@ from zoo.entries import Entry
 from zoo.errors import PluginError, UnknownNameError, WeightsError
 from zoo.models.directory import WEIGHTS_NAME, resolve_run
 from zoo.models.weights import StateFile, read_state
+from zoo.registry import get_registry
 
 CACHE_FOLDER = "weights"
 _SHOWN = 6  # names in one line of a summary or of an error
@@ -68,7 +69,7 @@ class PretrainedReport:
 
 
 def load_pretrained(
-    model: nn.Module, source: str | os.PathLike[str], *, entry: Entry, progress: Callable[[int, int], None] | None = None
+    model: nn.Module, source: str | os.PathLike[str], *, entry: Entry | str, progress: Callable[[int, int], None] | None = None
 ) -> PretrainedReport:
     """Load weights into a model, fitting the first convolution and leaving out a head for another number of classes.
 
@@ -80,16 +81,19 @@ def load_pretrained(
         model: changed in place; its dtype and device stay.
         source: the name of weights that the architecture registers; ``http(s)://...``, with ``#sha256=...`` to verify it; or a path to
             ``.safetensors``, ``.pth`` or ``.pt``, to a run or to a model directory. A registered name comes before a file of that name.
-        entry: the architecture's entry in the registry.
+        entry: the architecture, whose registered weights ``source`` may name: its name, or its entry in the registry.
         progress: called with the bytes fetched and expected (0: unknown) while something is fetched.
 
     Returns: what became of each tensor.
 
     Raises:
-        UnknownNameError: the source is none of these. NetworkError: it cannot be fetched. StorageError: its hash differs from the expected
-            one, or it cannot be read. WeightsError: it is no file of weights, or it does not fit the model.
+        UnknownNameError: the source is none of these, or there is no such architecture. NetworkError: it cannot be fetched.
+        StorageError: its hash differs from the expected one, or it cannot be read. WeightsError: it is no file of weights, or it does not
+            fit the model.
+
+    Example: >>> load_pretrained(model, "imagenet1k-v1", entry="resnet18").summary()
     """
-    found = _find(os.fspath(source), entry, progress)
+    found = _find(os.fspath(source), get_registry().get("models", entry) if isinstance(entry, str) else entry, progress)
     return _fit(model, read_state(found.path), found)
 
 
@@ -133,7 +137,13 @@ def _find_run(source: str) -> _Found:
     storage.verify_directory(folder)
     card = storage.read_json(folder / "card.json")
     notes = (f"from {card['model']['label']}, classes {', '.join(card['labels'])}",)
-    return _Found(source, folder / WEIGHTS_NAME, storage.sha256(folder / WEIGHTS_NAME), trained_on=f"{card['domain']} data", notes=notes)
+    return _Found(
+        source,
+        folder / WEIGHTS_NAME,
+        storage.sha256(folder / WEIGHTS_NAME),
+        trained_on=f"frames of the domain {card['domain']}",
+        notes=notes,
+    )
 
 
 def _fit(model: nn.Module, file: StateFile, found: _Found) -> PretrainedReport:
