@@ -235,3 +235,9 @@ def test_lists_give_hdu_and_plane(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text(f"{lines[0]}\ncube.fits,1,first,galaxy,G,train")
     with pytest.raises(DataError, match=r"line 2: got plane 'first', expected the number of a plane"):
         Manifest.read_csv(tmp_path / "bad.csv")
+
+
+def test_sizes_are_read_from_headers_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = _listed(tmp_path / "a", [(32, 64), (20, 30)])
+    monkeypatch.setattr("zoo.data.dataset.read_frame", lambda *_: pytest.fail("was opened"))
+    assert fit_pipeline(data, data.manifest.rows, [], "crop")[1] != ()

@@ -208,6 +208,19 @@ def test_calibrated_uvis_chips_lose_the_rows_nearest_the_gap(chip: int, first: i
     assert frame.shape == (1, 2048, 4096)
 
 
+def test_read_size_is_that_of_the_frame(tmp_path: Path) -> None:
+    raw, uvis, cube = exposure(small(acs_wfc(2), acs_wfc(1))), exposure([wfc3_uvis(1)], product="flt"), np.zeros((2, 5, 7), np.int16)
+    uvis[1].data = np.zeros((2051, 4096), np.uint8)
+    assert zoo.frames.read_size(raw, 1) == read_frame(raw, 1).shape[1:] != acs_wfc(2).scaled(64).science_shape
+    assert zoo.frames.read_size(raw, 4, trimmed=True) == acs_wfc(2).scaled(64).science_shape
+    assert zoo.frames.read_size(uvis) == read_frame(uvis).shape[1:] == (2048, 4096)
+    assert zoo.frames.read_size(fits.HDUList([fits.PrimaryHDU(cube)]), plane=1) == zoo.frames.read_size(cube[0]) == (5, 7)
+    fits.PrimaryHDU(cube[0]).writeto(tmp_path / "x.fits")
+    assert zoo.frames.read_size(tmp_path / "x.fits") == (5, 7)
+    with pytest.raises(FrameError, match="several-frames"):
+        zoo.frames.read_size(raw)
+
+
 def test_drizzled_product_is_one_image(tmp_path: Path) -> None:
     hdus = exposure(small(acs_wfc(2), acs_wfc(1)), product="drz")
     hdus.writeto(tmp_path / "a_drz.fits")

@@ -22,7 +22,7 @@ from zoo.registry import get_registry
 from zoo.steps import default_pipeline
 
 LABELS = ("galaxy", "NSC")
-COMPRESSED = (".gz", ".bz2", ".fz")
+COMPRESSED = (".gz", ".bz2")  # files whose headers cannot be read without unpacking all of it
 
 _SAMPLED = 16  # frames opened to learn shape and domain of a list; they are mapped, not read
 

@@ -27,7 +27,7 @@ from torch import Generator, Tensor
 from zoo.data.dataset import COMPRESSED, DataSet, pipeline_for_sizes
 from zoo.data.manifest import Row, summarise
 from zoo.errors import DataError, FrameError, InputShapeError, UsageError
-from zoo.frames import Frame
+from zoo.frames import Frame, read_size
 from zoo.settings import GEOMETRIES
 from zoo.steps import Pipeline
 
@@ -193,7 +193,8 @@ def fit_pipeline(
     ``pad`` the largest height and width. Frames of one size keep it.
 
     Args:
-        dataset: opens the rows; files are opened for their sizes, at most 16 of the compressed ones; of made frames the first tells.
+        dataset: opens the rows; the headers of files tell their sizes, those of at most 16 of the compressed ones; of made frames the first
+            does.
         rows: the frames to train and validate on.
         steps: the user's; empty for the data set's own.
         geometry: the rule, see `zoo.data.geometry`.
@@ -231,8 +232,9 @@ def _find_sizes(dataset: DataSet, rows: Sequence[Row], steps: Sequence[str], wor
     looked = [row for row in rows if row in sampled or not row.path.casefold().endswith(COMPRESSED)] if dataset.reads_files else []
 
     def size_of(row: Row) -> Size | None:
-        with suppress(FrameError, OSError):  # a frame that cannot be read is left to whoever needs its pixels
-            return _size_of(dataset.open(row), steps)
+        with suppress(FrameError):  # a frame that cannot be read is left to whoever needs its pixels
+            # Opening it would look at every DQ flag, or search its border: 53 ms for a chip and 760 ms for a mosaic instead of 0.3 ms.
+            return read_size(dataset.manifest.path_of(row), row.hdu, row.plane, trimmed="overscan" in steps)
         return None
 
     found: dict[Size, list[str]] = {}

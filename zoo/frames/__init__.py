@@ -1,6 +1,6 @@
 """Frames: FITS files, Hubble exposures and arrays, read without copying their pixels."""
 
-from zoo.frames.fits import list_hdus, read_frame, read_frames, read_info
+from zoo.frames.fits import list_hdus, read_frame, read_frames, read_info, read_size
 from zoo.frames.frame import Frame, FrameInfo
 from zoo.frames.hst import Amplifier, Layout, Window, acs_hrc, acs_wfc, layout_of, wfc3_uvis
 from zoo.frames.quality import BAD_BITS
@@ -22,5 +22,6 @@ __all__ = [
     "read_frame",
     "read_frames",
     "read_info",
+    "read_size",
     "wfc3_uvis",
 ]

@@ -19,7 +19,7 @@ from zoo.errors import FrameError, UsageError
 from zoo.frames.arrays import encode_array, plane_of_array
 from zoo.frames.frame import Frame, FrameInfo, info_from_headers
 from zoo.frames.gate import Hdu
-from zoo.frames.hst import layout_of
+from zoo.frames.hst import Layout, layout_of
 from zoo.frames.products import AUXILIARY, CAMERAS, unit_of
 from zoo.frames.quality import BAD_BITS, empty, empty_border, flagged, invalidate
 from zoo.frames.source import Opened, open_source
@@ -86,6 +86,23 @@ def read_info(source: Source, hdu: int | None = None, plane: int | None = None) 
         return read_frames(source, hdu=hdu, plane=plane)[0].info
     opened = open_source(source)
     return _info(opened, _one(opened, hdu, plane), plane)
+
+
+def read_size(source: Source, hdu: int | None = None, plane: int | None = None, *, trimmed: bool = False) -> tuple[int, int]:
+    """``(H, W)`` of one frame in pixels, as :func:`read_frame` gives it; of a plain file from headers alone.
+
+    Args:
+        source, hdu, plane: as for :func:`read_frame`.
+        trimmed: of a raw Hubble chip the size without its bias columns.
+    Raises: FrameError: as :func:`read_frame`.
+    """
+    if isinstance(source, np.ndarray):
+        return read_frame(source, hdu, plane).raw_shape
+    opened = open_source(source)
+    index = _one(opened, hdu, plane)
+    info = _info(opened, index, plane)
+    layout = _layout(opened, index, info) if trimmed else None
+    return layout.science_shape if layout else _window(opened.hdus[index], info)[1:]
 
 
 def list_hdus(source: Source) -> tuple[int, ...]:
@@ -198,8 +215,7 @@ def _frame(opened: Opened, index: int, plane: int | None, dq: int | None) -> Fra
     found = opened.hdus[index]
     info = _info(opened, index, plane)
     science = _name(found) == "SCI"
-    raw = info.product == "raw" and science
-    layout = layout_of(opened.primary(index), found.header, path=opened.path, hdu=index) if raw else None
+    layout = _layout(opened, index, info)
     pixels, encoding = opened.stored(index, plane or 0)
     notes: tuple[str, ...] = ()
     if found.planes == 1:
@@ -210,12 +226,25 @@ def _frame(opened: Opened, index: int, plane: int | None, dq: int | None) -> Fra
             pixels, encoding = _without_border(opened, index, pixels, encoding, guess=drizzled)
     # A raw frame is in DN, whatever it says, until the overscan step has applied the gains.
     unit, gain, note = unit_of("COUNTS" if layout else info.bunit, info.exptime)
-    height, width = found.axes[-2:]
-    surplus = info.instrument == "WFC3/UVIS" and info.product != "drz" and info.chip in (1, 2) and (height, width) == (2051, 4096)
-    top, height = (3 if info.chip == 1 else 0, 2048) if surplus else (0, height)
-    regions = (Region(y=top, x=0, height=height, width=width, gain=gain),) if surplus or gain != 1 else ()
+    top, height, width = _window(found, info)
+    whole = height == found.axes[-2]
+    regions = () if whole and gain == 1 else (Region(y=top, x=0, height=height, width=width, gain=gain),)
     saturation = layout.saturation() if layout else None
     return Frame(pixels, encoding, info, regions, unit, saturation, layout, notes + ((note,) if note else ()))
+
+
+def _layout(opened: Opened, index: int, info: FrameInfo) -> Layout | None:
+    """Where the bias columns of a raw Hubble chip are; ``None`` for anything else."""
+    found = opened.hdus[index]
+    raw = info.product == "raw" and _name(found) == "SCI"
+    return layout_of(opened.primary(index), found.header, path=opened.path, hdu=index) if raw else None
+
+
+def _window(found: Hdu, info: FrameInfo) -> tuple[int, int, int]:
+    """First row, height and width of the frame in its image; calibrated UVIS chips lose the 3 rows nearest the gap."""
+    height, width = found.axes[-2:]
+    surplus = info.instrument == "WFC3/UVIS" and info.product != "drz" and info.chip in (1, 2) and (height, width) == (2051, 4096)
+    return (3 if info.chip == 1 else 0, 2048, width) if surplus else (0, height, width)
 
 
 def _without_flagged(
