@@ -73,10 +73,14 @@ use_alone() {
   expect "compiled kernels in zoo doctor" 1 "$(lines "^compiled kernels	ok	$site/zoo/_native" zoo doctor)"
   inside zoo data simulate sky --option train=0 --option val=0 --option test=1 --option exposures=1 >/dev/null
 }
+# install_plugin FOLDER: build it with the tools of PYTHON, install it into the fresh environment.
+install_plugin() {
+  "$python" -m pip wheel --quiet --no-deps --no-index --no-build-isolation --wheel-dir "$work/plugins" "$1"
+  pip_install "$work/plugins/$(basename "$1" | tr - _)"-*.whl
+}
 use_with_plugin() {
-  cp -R "$source/tests/example_plugin" "$work/plugin"
-  "$python" -m pip wheel --quiet --no-deps --no-index --no-build-isolation --wheel-dir "$dist" "$work/plugin"
-  pip_install "$dist"/zoo_tinynet-*.whl
+  cp -R "$source/tests/example_plugin" "$work/zoo-tinynet"
+  install_plugin "$work/zoo-tinynet"
   expect "site-packages" "celestial_zoo-$version.dist-info zoo zoo_tinynet zoo_tinynet-0.1.dist-info " "$(installed)"
   expect "tinynet in zoo plugins list" 1 "$(lines '^tinynet	.*loaded' zoo plugins list)"
   expect "tinynet in zoo models list" 1 "$(lines '^tinynet	tinynet	' zoo models list)"
@@ -85,12 +89,21 @@ use_with_plugin() {
     --epochs 1 --batch-size 4 --output run >/dev/null 2>"$work/train.log" || { cat "$work/train.log" >&2; fail "zoo train failed"; }
   expect "accuracy of zoo evaluate" 1 "$(lines '^accuracy	' zoo evaluate run)"
   expect "verdict of zoo compare" 1 "$(lines '^# run and run (2) call every frame alike' zoo compare run run)"
-  local files frames
+  local files frames status=0
   files=$(find "$elsewhere/sky" -name '*.fits' | wc -l)
   [ "$files" -gt 0 ] || fail "zoo data simulate wrote no FITS file"
   inside zoo predict run sky -o rows.csv
   frames=$(tail -n +2 "$elsewhere/rows.csv" | grep -c ',ok,')
   [ "$frames" -ge "$files" ] || fail "zoo predict: got $frames classified frames of $files files"
+  inside zoo predict run sky -o rows.parquet 2>"$work/parquet.log" || status=$?
+  expect "exit status of zoo predict -o rows.parquet without the extra" 2 "$status"
+  grep -q "celestial-zoo\[parquet\]" "$work/parquet.log" || fail "zoo predict -o rows.parquet names no extra: $(cat "$work/parquet.log")"
+}
+use_new_plugin() {
+  inside zoo plugins new othernet >/dev/null
+  install_plugin "$elsewhere/zoo-othernet"
+  expect "othernet in zoo models list" 1 "$(lines '^othernet	othernet	' zoo models list)"
+  inside zoo plugins check othernet >"$work/check.log" 2>&1 || { cat "$work/check.log" >&2; fail "zoo plugins check failed"; }
 }
 
 stage "sdist" build_sdist
@@ -101,4 +114,5 @@ env=$work/env
 stage "fresh environment" make_environment
 stage "commands in it" use_alone
 stage "example plugin beside it" use_with_plugin
-echo "wheel.sh: $(basename "$wheel") works where only zoo is installed, and with a plugin beside it"
+stage "new plugin beside both" use_new_plugin
+echo "wheel.sh: $(basename "$wheel") works where only zoo is installed, and with plugins beside it"
