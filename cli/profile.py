@@ -10,7 +10,7 @@ from zoo.cli.output import emit_json, emit_table, note, stdout_is_terminal
 from zoo.errors import MemoryLimitError, ZooError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from zoo.profiling import ModelProfile, OpProfile, Profile, StepProfile
     from zoo.profiling.samples import Percentile
@@ -102,7 +102,8 @@ def _print_tables(result: Profile) -> None:
 def _print_models(models: Sequence[ModelProfile], title: str) -> None:
     from zoo.profiling.text import say_bytes, say_count
 
-    rows, notes = [], []
+    rows: list[list[str]] = []
+    remarks: dict[str, list[str]] = {}
     for model in models:
         facts = [
             model.model,
@@ -125,9 +126,9 @@ def _print_models(models: Sequence[ModelProfile], title: str) -> None:
                 figures = ["-", step.status, "-", "-", "-", "-"]
             rows.append([*facts, STEPS[step.mode], *figures])
             facts = [""] * len(facts)
-            if step.note or step.cut:
-                notes.append(f"{model.model}, {STEPS[step.mode]}: {step.note or step.cut}")
+            remarks.setdefault(step.note or step.cut, []).append(f"{model.model} {STEPS[step.mode]}")
     columns = ["model", "frame", "parameters", "MACs", "weights", "step", "peak memory", "p50", "95 % interval", "p90", "p99", "N"]
+    notes = [f"{', '.join(steps)}: {remark}" for remark, steps in remarks.items() if remark]
     emit_table(columns, _aligned(rows, left=(0, 1, 5)), title=title, notes=notes)
 
 
@@ -207,8 +208,8 @@ def _aligned(rows: Sequence[Sequence[str]], *, left: Sequence[int]) -> list[list
     return [[cell if i in left else cell.rjust(widths[i]) for i, cell in enumerate(row)] for row in rows]
 
 
-def _or_dash(value: float | None, say: object) -> str:
-    return "-" if value is None else str(say(value))  # type: ignore[operator]
+def _or_dash(value: float | None, say: Callable[[float], str]) -> str:
+    return "-" if value is None else say(value)
 
 
 def _say_percentile(found: Percentile) -> str:

@@ -90,8 +90,8 @@ def test_terminal_table_has_units(given: dict[str, Any], monkeypatch: pytest.Mon
     assert skipped[5:8] == ["training", "-", "skipped"]
     assert len(columns) == len(infer)
     assert notes == [
-        "hrcn[padding=same], training: a single run, without warm-up, took the budget",
-        "vgg19, training: needs at least 12.3 GiB, 85 % of the free memory is 9.69 GiB",
+        "hrcn[padding=same] training: a single run, without warm-up, took the budget",
+        "vgg19 training: needs at least 12.3 GiB, 85 % of the free memory is 9.69 GiB",
     ]
     assert [cell.strip() for cell in op] == [
         "blur", "float32", "2048x4096", "4.20 ms", "100 us", "2.10 x", "420 ms", "100 x", "1.7e-07", "50",

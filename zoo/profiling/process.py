@@ -80,7 +80,7 @@ def _converse(process: subprocess.Popen[bytes], job: Mapping[str, Any], limit_s:
 
 
 def _too_slow(limit_s: float) -> dict[str, Any]:
-    return {"status": TOO_SLOW, "note": f"more than {say_seconds(limit_s)}: no run ended in that time; raise --budget"}
+    return {"status": TOO_SLOW, "note": f"more than {say_seconds(limit_s)}: it was ended then; raise --budget"}
 
 
 def _stuck() -> dict[str, Any]:

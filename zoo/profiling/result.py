@@ -18,8 +18,8 @@ class StepProfile:
 
     Attributes:
         mode: ``infer`` or ``train``.
-        status: ``measured``; ``skipped`` (it needs more memory than is free, and was not tried); ``too-slow`` (no run ended in time, or
-            none could); ``out-of-memory``; ``crashed`` (the process ended by a signal or without a word); ``failed`` (an error).
+        status: ``measured``; ``skipped`` (it needs more memory than is free, and was not tried); ``too-slow`` (it did not end in time,
+            or could not); ``out-of-memory``; ``crashed`` (the process ended by a signal or without a word); ``failed`` (an error).
         note: why it was not measured; empty where it was.
         exit_code: what the command line returns for an error; 0 where there was none.
         bound_bytes: least memory, computed without running; of tensors alone.

@@ -18,8 +18,9 @@ from zoo.registry import BUILTIN_OWNER, get_registry
 OP_NAMES = ("normalize", "blur", "decode", "frame_statistics")
 OP_SHAPE = (2048, 4096)
 PRECISIONS = ("fp32", "bf16")
-OP_LEAST_LIMIT_S = 120.0  # references take seconds, and each is run at least once
 PATIENCE = 3.0  # budgets that a child may take before it is ended: a run that is longer than the budget is still made
+LEAST_LIMIT_S = 10.0  # even where the budget is tiny
+OP_LEAST_LIMIT_S = 120.0  # references take seconds, and each is run at least once
 
 WORDS = {"infer": "inference", "train": "training step"}
 
@@ -55,8 +56,8 @@ def profile(
         precision: ``fp32``, or ``bf16`` for bfloat16 autocast.
         threads: of torch and the kernels; by default what torch chooses in a new process.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        budget: time per model and mode, and per op: seconds, or a text such as ``"30s"`` or ``"2m"``. A single run may exceed it up to
-            three times.
+        budget: time per model and mode, and per op: seconds, or a text such as ``"30s"`` or ``"2m"``. A single run may take three
+            budgets, and ten seconds in any case.
         options: options of the model, where ``models`` is a single one.
         op_shape: ``(H, W)`` of the frame for ops, in pixels.
         progress: is told what happens, line by line.
@@ -87,7 +88,7 @@ def profile(
     }
     job = {
         **settings,
-        "limit_s": PATIENCE * settings["budget_s"],
+        "limit_s": max(LEAST_LIMIT_S, PATIENCE * settings["budget_s"]),
         "plugins": [(plugin.name, plugin.source) for plugin in third],
     }
     session = _Session(job, progress or (lambda _: None))
