@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import zoo
 from zoo import download as download_module
 from zoo.entries import Entry
-from zoo.errors import NetworkError, PluginError, StorageError, UnknownNameError, WeightsError
+from zoo.errors import NetworkError, PluginError, StorageError, UnknownNameError, UsageError, WeightsError
 from zoo.models import PretrainedReport, load_pretrained
 from zoo.models.directory import make_card, save_model
 from zoo.registry import Registry, get_registry
@@ -305,6 +305,9 @@ def test_url_is_verified_where_it_says_how(site: Site) -> None:
     assert load(Net(), f"{site.url}/net.pth#sha256={digest}").notes == ()
     with pytest.raises(StorageError, match=f"SHA-256 is {digest}"):
         load(Net(), f"{site.url}/net.pth#sha256={'1' * 64}")
+    for fragment in ("md5=0", "sha256=", "sha256=0"):
+        with pytest.raises(UsageError, match=r"hexadecimal digits|expected '#sha256='"):
+            load(Net(), f"{site.url}/net.pth#{fragment}")
 
 
 def test_unknown_source_says_what_there_is(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urldefrag
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from zoo import storage
 from zoo.download import download
 from zoo.entries import Entry
-from zoo.errors import PluginError, UnknownNameError, WeightsError
+from zoo.errors import PluginError, UnknownNameError, UsageError, WeightsError
 from zoo.models.directory import WEIGHTS_NAME, resolve_run
 from zoo.models.weights import StateFile, read_state
 from zoo.registry import get_registry
@@ -119,7 +119,9 @@ def _find(source: str, entry: Entry, progress: Callable[[int, int], None] | None
         return _Found(source, file.path, file.sha256, facts.get("licence", ""), facts.get("trained_on", ""))
     if source.startswith(("http://", "https://")):
         url, fragment = urldefrag(source)
-        expected = fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else ""
+        expected = fragment.removeprefix("sha256=")
+        if fragment and (not expected or expected == fragment):
+            raise UsageError(f"{source}: got '#{fragment}' behind the URL, expected '#sha256=' and at least 8 digits, or nothing")
         file = download(url, cache, sha256=expected, progress=progress)
         unverified = f"not verified: no hash was given; to pin this file write {url}#sha256={file.sha256}"
         return _Found(source, file.path, file.sha256, notes=() if expected else (unverified,))
@@ -146,51 +148,65 @@ def _find_run(source: str) -> _Found:
     )
 
 
+@dataclass
+class _Match:
+    """What becomes of the names that model and file share."""
+
+    ready: dict[str, Tensor] = field(default_factory=dict)
+    adapted: dict[str, str] = field(default_factory=dict)
+    replaced: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+
+def _match(model: nn.Module, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> _Match:
+    match = _Match()
+    first, head = _first_convolution(model), _head(model)
+    for name, mine in own.items():
+        other = given.get(name)
+        if other is None:
+            continue
+        if mine.is_floating_point() != other.is_floating_point():
+            match.wrong.append(f"{name}: file {other.dtype}, model {mine.dtype}")
+        elif mine.shape == other.shape:
+            match.ready[name] = other
+        elif name == first and other.dim() == 4 and (mine.shape[0], *mine.shape[2:]) == (other.shape[0], *other.shape[2:]):
+            channels = mine.shape[1]
+            match.ready[name] = other.to(mine.dtype).sum(1, keepdim=True).expand_as(mine) / channels
+            match.adapted[name] = f"summed over {other.shape[1]} channels" + (f" and shared by {channels}" if channels > 1 else "")
+        elif name in head and mine.shape[1:] == other.shape[1:]:
+            match.replaced.append(name)
+        else:
+            match.wrong.append(f"{name}: file {_size(other)}, model {_size(mine)}")
+    return match
+
+
 def _fit(model: nn.Module, file: StateFile, found: _Found) -> PretrainedReport:
     own = model.state_dict()
     file = file.without_prefixes(own)
     given = file.state
-    first, head = _first_convolution(model), _head(model)
-    ready: dict[str, Tensor] = {}
-    adapted: dict[str, str] = {}
-    replaced: list[str] = []
-    wrong: list[str] = []
-    for name in own.keys() & given.keys():
-        mine, other = own[name], given[name]
-        if mine.is_floating_point() != other.is_floating_point():
-            wrong.append(f"{name}: file {other.dtype}, model {mine.dtype}")
-        elif mine.shape == other.shape:
-            ready[name] = other
-        elif name == first and mine.dim() == other.dim() and mine.shape[0] == other.shape[0] and mine.shape[2:] == other.shape[2:]:
-            channels = mine.shape[1]
-            ready[name] = other.to(mine.dtype).sum(1, keepdim=True).expand_as(mine) / channels
-            adapted[name] = f"summed over {other.shape[1]} channels" + (f" and shared by {channels}" if channels > 1 else "")
-        elif name in head and mine.shape[1:] == other.shape[1:]:
-            replaced.append(name)
-        else:
-            wrong.append(f"{name}: file {_size(other)}, model {_size(mine)}")
-    where = found.source
-    if wrong:
-        more = f", and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise WeightsError(f"{where}: does not fit the model: {'; '.join(sorted(wrong)[:_SHOWN])}{more}; is it of another architecture?")
-    if not ready:
+    match = _match(model, own, given)
+    if match.wrong:
+        more = f", and {len(match.wrong) - _SHOWN} more" if len(match.wrong) > _SHOWN else ""
+        shown = "; ".join(match.wrong[:_SHOWN])
+        raise WeightsError(f"{found.source}: does not fit the model: {shown}{more}; is it of another architecture?")
+    if not match.ready:
         raise WeightsError(
-            f"{where}: none of its names is in the model; it has {_shorten(tuple(given))}; the model has {_shorten(tuple(own))}"
+            f"{found.source}: none of its names is in the model; it has {_shorten(tuple(given))}; the model has {_shorten(tuple(own))}"
         )
-    bad = sorted(name for name, tensor in ready.items() if not bool(torch.isfinite(tensor).all()))
+    bad = tuple(name for name, tensor in match.ready.items() if not bool(torch.isfinite(tensor).all()))
     if bad:
-        raise WeightsError(f"{where}: holds NaN or infinity in {_shorten(tuple(bad))}; it comes from a training that failed")
+        raise WeightsError(f"{found.source}: holds NaN or infinity in {_shorten(bad)}; it comes from a training that failed")
     with torch.no_grad():
-        for name, tensor in ready.items():
+        for name, tensor in match.ready.items():
             own[name].copy_(tensor)  # the state dict shares its memory with the model
     return PretrainedReport(
         source=found.source,
         sha256=found.sha256,
         licence=found.licence,
         trained_on=found.trained_on,
-        loaded=tuple(name for name in own if name in ready),
-        adapted=adapted,
-        replaced=tuple(name for name in own if name in replaced),
+        loaded=tuple(match.ready),
+        adapted=match.adapted,
+        replaced=tuple(match.replaced),
         unused=tuple(name for name in given if name not in own),
         missing=tuple(name for name in own if name not in given),
         notes=(*found.notes, *file.notes),
