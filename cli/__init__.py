@@ -28,7 +28,7 @@ COMMANDS = {
     "data": ("zoo.cli.data:data", "List, show, simulate and split data sets."),
     "models": ("zoo.cli.models:models", "List and show architectures."),
     "steps": ("zoo.cli.steps:steps", "List and show preprocessing steps."),
-    "plugins": ("zoo.cli.plugins:plugins", "List plugins, what they register, and what failed."),
+    "plugins": ("zoo.cli.plugins:plugins", "List and check plugins, or write a new one."),
     "doctor": ("zoo.cli.doctor:doctor", "Report kernels, devices, versions and plugin failures, with remedies."),
 }
 
@@ -95,8 +95,8 @@ def _configure_plugins(ctx: click.Context, parameter: click.Parameter, value: An
     is_eager=True,
     expose_value=False,
     callback=_configure_plugins,
-    metavar="FILE",
-    help="Load one Python file as a plugin; may be repeated.",
+    metavar="PATH",
+    help="Load a Python file, or the folder of a package, as a plugin; may be repeated.",
 )
 @click.option("--safe", is_flag=True, is_eager=True, expose_value=False, callback=_configure_plugins, help="Load no third-party plugins.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
