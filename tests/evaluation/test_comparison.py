@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from zoo.errors import DataError, StorageError, UsageError
 from zoo.evaluation import Evaluation, metrics
 from zoo.evaluation.result import FrameResult
 from zoo.models import save_model
+from zoo.storage import SEAL_NAME, TEMPORARY_PREFIX
 
 LABELS = ("galaxy", "NSC")
 STEPS = {  # threshold of the mean level -> steps
@@ -247,6 +249,13 @@ def test_evaluations_of_older_weights_do_not_count(runs: list[Path]) -> None:
     save_model(runs[0] / "model", model.model, {**model.card, "domain": "other"})
     with pytest.raises(DataError, match=r"are of other weights than its model has now; run 'zoo evaluate .*low'"):
         zoo.compare(runs)
+
+
+def test_an_evaluation_whose_writing_was_cut_off_does_not_count(runs: list[Path]) -> None:
+    (folder,) = (runs[0] / "evaluations").iterdir()
+    shutil.copytree(folder, folder.with_name(f"{TEMPORARY_PREFIX}{folder.name}.new"))
+    (folder.with_name(f"{TEMPORARY_PREFIX}{folder.name}.new") / SEAL_NAME).unlink()
+    assert zoo.compare(runs).n_frames == 8
 
 
 def test_a_changed_file_is_refused(runs: list[Path]) -> None:

@@ -100,6 +100,7 @@ def read_evaluations(given: str | os.PathLike[str]) -> list[Measured]:
     model = resolve_run(given)
     run = model.parent
     folders = [result.parent for result in (run / EVALUATIONS_FOLDER).glob(f"*/{RESULT_NAME}")]
+    folders = [folder for folder in folders if not folder.name.startswith(storage.TEMPORARY_PREFIX)]  # being written, or cut off
     folders.sort(key=lambda folder: (folder / RESULT_NAME).stat().st_mtime_ns, reverse=True)
     weights = storage.sha256(model / storage.SEAL_NAME)
     return [_read(str(given), run, folder, weights=weights) for folder in folders]
