@@ -150,7 +150,7 @@ def too_long(job: Job, rate: float) -> str:
     return f"one run takes at least {say_seconds(least_s)}, the limit is {say_seconds(job['limit_s'])}; raise --budget"
 
 
-def arithmetic_rate(device: torch.device, precision: str, *, least_s: float = 0.1) -> float:
+def arithmetic_rate(device: torch.device, precision: str, *, least_s: float = 0.2, least_runs: int = 8) -> float:
     """Return the operations per second of the fastest of some square matrix products; on a GPU in bfloat16, which none is faster than."""
     side, clock = RATE_SIDES[device.type], Clock(device)
     dtypes = [torch.bfloat16] if device.type == "cuda" else [torch.float32]
@@ -161,7 +161,7 @@ def arithmetic_rate(device: torch.device, precision: str, *, least_s: float = 0.
         left, right = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(2))
         torch.mm(left, right)
         began = len(times)
-        while len(times) == began or sum(times[began:]) < least_s:
+        while len(times) - began < least_runs or sum(times[began:]) < least_s:
             times.append(clock(lambda left=left, right=right: torch.mm(left, right))[0])  # type: ignore[misc]
     return float(2.0 * side**3 / min(times))
 
