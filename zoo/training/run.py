@@ -21,6 +21,8 @@ from zoo import storage
 from zoo.errors import StorageError
 from zoo.models.directory import MODEL_FOLDER, RUNS_FOLDER, find_run
 from zoo.ops.native import backend
+from zoo.origin import describe_origin, find_origin
+from zoo.registry import get_registry
 from zoo.training.config import TrainConfig
 
 CONFIG_NAME = "config.toml"
@@ -110,18 +112,21 @@ def open_run(run: str | os.PathLike[str]) -> Path:
     """Return the directory of a run that can be resumed; ``"latest"`` means ``runs/latest``.
 
     Raises:
-        StorageError: it is absent or no run.
+        StorageError: it is absent or no run. PluginError: it uses a name of a plugin that is not loaded; says how to have it again.
     """
     path = find_run(run)
     if path.name == MODEL_FOLDER and (path.parent / CONFIG_NAME).is_file():
         path = path.parent
     if not (path / CONFIG_NAME).is_file():
         raise StorageError(f"{path}: got a folder without {CONFIG_NAME}, expected a run that 'zoo train' began")
+    if (path / ENVIRONMENT_NAME).is_file():
+        for origin in storage.read_json(path / ENVIRONMENT_NAME).get("names", ()):
+            find_origin(origin["kind"], origin, where=path)
     return path
 
 
 def write_environment(path: Path, config: TrainConfig, facts: Mapping[str, Any], *, pretrained: Mapping[str, Any] | None = None) -> None:
-    """Write ``environment.json``: versions, commit, machine, seed, command, and what became of pretrained weights."""
+    """Write ``environment.json``: versions, commit, machine, seed, command, origin of every name, and what became of pretrained weights."""
     versions = {name: _version(name) for name in PACKAGES}
     storage.write_json(
         path / ENVIRONMENT_NAME,
@@ -135,9 +140,20 @@ def write_environment(path: Path, config: TrainConfig, facts: Mapping[str, Any],
             "machine": dict(facts),
             "seed": config.train.seed,
             "command": sys.argv,
+            "names": _origins(config),
             "pretrained": pretrained,
         },
     )
+
+
+def _origins(config: TrainConfig) -> list[dict[str, str]]:
+    """Kind and origin of every registered name that a run uses."""
+    registry = get_registry()
+    names = [("models", config.model.name), ("losses", config.train.loss), *(("steps", str(step["step"])) for step in config.pipeline)]
+    names += [("loggers", name) for name in config.output.loggers]
+    if str(config.data.source) in registry.names("datasets"):
+        names.append(("datasets", str(config.data.source)))
+    return [{"kind": kind, **describe_origin(registry.get(kind, name))} for kind, name in names]
 
 
 def machine_facts(device: torch.device, precision: str) -> dict[str, Any]:
