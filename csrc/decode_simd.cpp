@@ -9,6 +9,14 @@ namespace {
 template <int K>
 void read(const unsigned char* data, std::int64_t n, const Calibration& calibration, double* out) {
     const Calibration c = calibration;
+    const bool as_stored = c.bscale == 1.0 && c.bzero == 0.0 && c.bias == 0.0 && c.gain == 1.0 && c.saturation != c.saturation;
+    if (as_stored && !c.has_blank) {
+        for (std::int64_t i = 0; i < n; ++i) {
+            const double value = static_cast<double>(load<K>(data + i * item_size(K)));
+            out[i] = is_finite(value) ? value : static_cast<double>(NAN);
+        }
+        return;
+    }
     for (std::int64_t i = 0; i < n; ++i) out[i] = linear_value(load<K>(data + i * item_size(K)), c);
 }
 
