@@ -82,6 +82,13 @@ std::vector<std::int64_t> Streamed::count_top(const Keys& keys) {
 }
 
 void Streamed::select(const std::int64_t* ranks, std::int64_t n, double* values) {
+    // ranks that were not announced, such as the median of what clipping leaves, get brackets of their own
+    const bool held = std::all_of(ranks, ranks + n, [&](std::int64_t rank) { return survey_->holds(rank); });
+    if (!held) {
+        std::vector<double> fractions;
+        for (std::int64_t i = 0; i < n; ++i) fractions.push_back(static_cast<double>(ranks[i]) / static_cast<double>(count()));
+        prepare(fractions.data(), n);
+    }
     select(*survey_, Keys{false, 0.0, levels_}, ranks, n, values);
 }
 

@@ -66,7 +66,8 @@ void Survey::place_brackets(std::vector<double>& sample, const double* fractions
     const double last = static_cast<double>(sample.size() - 1);
     std::vector<double> ordered(fractions, fractions + n);
     std::sort(ordered.begin(), ordered.end());
-    ordered.erase(std::unique(ordered.begin(), ordered.end()), ordered.end());
+    const auto alike = [&](double a, double b) { return (b - a) * last < 1.0; };  // neighbouring ranks share a bracket
+    ordered.erase(std::unique(ordered.begin(), ordered.end(), alike), ordered.end());
     ordered.resize(std::min<std::size_t>(ordered.size(), kMostBrackets));
     for (const double fraction : ordered) {
         const double reach = kReach * std::sqrt(fraction * (1.0 - fraction) * last) + kReach, place = fraction * last;
@@ -133,6 +134,11 @@ void Survey::read(const Frames& frames, const double* center, int threads, std::
             brackets_[i].count += parts[thread].used[i];
         }
     }
+}
+
+bool Survey::holds(std::int64_t rank) const {
+    return std::any_of(brackets_.begin(), brackets_.end(),
+                       [&](const Bracket& bracket) { return rank >= bracket.below && rank < bracket.below + bracket.count; });
 }
 
 bool Survey::find(std::int64_t rank, double* value) {

@@ -46,6 +46,8 @@ public:
     double min() const { return min_; }
     double max() const { return max_; }
 
+    bool holds(std::int64_t rank) const;
+
     // The value of a rank, 0 being the smallest. Returns false where no bracket holds it.
     bool find(std::int64_t rank, double* value);
 
