@@ -33,7 +33,8 @@ Partition partition(const BlurArguments& arguments, int threads) {
     const std::int64_t wanted = whole >= 4 * threads ? 1 : (4 * threads + whole - 1) / whole;
     const std::int64_t least_rows = std::max<std::int64_t>(32, 8 * arguments.max_radius);
     parts.down = threads == 1 ? 1 : std::clamp<std::int64_t>(arguments.height / least_rows, 1, wanted);
-    parts.rows = (arguments.height + parts.down - 1) / parts.down;
+    // whole groups of rows, so that a row has the same place in its group, and the same order of additions, in every partition
+    parts.rows = ((arguments.height + parts.down - 1) / parts.down + blur_together - 1) / blur_together * blur_together;
     return parts;
 }
 
