@@ -10,22 +10,28 @@ namespace zoo {
 // whatever block it falls into: the bits do not depend on the partition.
 constexpr std::int64_t blur_padding = 64;
 
+constexpr std::int64_t blur_together = 4;  // rows of the output that are summed at a time: each row of the ring is then read once for all
+
 struct BlurBlock {
     std::int64_t frame;
     std::int64_t row_begin, row_end;
     std::int64_t column_begin, column_end;
+    bool stream;    // see streaming.hpp
     void* scratch;  // blur_block_bytes()
 };
 
 static inline std::int64_t blur_padded(std::int64_t width) { return (width + blur_padding - 1) / blur_padding * blur_padding; }
 
-// Bytes for a block of that width: a ring of blurred rows and their pointers, a line with its border, a result; all twice with weights.
+// Rows of the ring lie a little more than their width apart: at a multiple of 4 KiB they would all want the same few lines of the L1 cache.
+static inline std::int64_t blur_stride(std::int64_t width) { return blur_padded(width) + blur_padding; }
+
+// Bytes for a block of that width: a ring of blurred rows and their pointers, a line with its border, results; all twice with weights.
 static inline std::int64_t blur_block_bytes(std::int64_t width, std::int64_t max_radius, bool weights, std::int64_t item_bytes) {
-    const std::int64_t taps = 2 * max_radius + 1;
+    const std::int64_t rows = 2 * max_radius + blur_together;
     const std::int64_t padded = blur_padded(width);
-    const std::int64_t items = (taps + 1) * padded + blur_padded(padded + 2 * max_radius);
-    const std::int64_t pointers = blur_padded(taps * static_cast<std::int64_t>(sizeof(void*)));
-    return (weights ? 2 : 1) * items * item_bytes + pointers;
+    const std::int64_t items = rows * blur_stride(width) + blur_together * padded + blur_padded(padded + 2 * max_radius);
+    const std::int64_t pointers = blur_padded(rows * static_cast<std::int64_t>(sizeof(void*)));
+    return ((weights ? 2 : 1) * items + blur_padded(rows)) * item_bytes + pointers;
 }
 
 ZOO_DECLARE_ISAS(void blur_block(const BlurArguments& arguments, const BlurBlock& block) noexcept)

@@ -1,6 +1,7 @@
 // Horizontal and vertical pass of one block of columns, fused: rows go through a ring in L2, and no intermediate frame exists.
 // Compiled once per instruction set; see simd.hpp for what that forbids.
 #include "blur_block.hpp"
+#include "streaming.hpp"
 
 namespace zoo::ZOO_ISA {
 namespace {
@@ -46,29 +47,125 @@ void store(T* target, Vector<T> value) {
 // 3.4e-7 of the peak in one chain, 2e-7 in parts.
 constexpr std::int64_t part_terms = 16;
 
-// COUNT neighbouring vectors of sum over k of taps[|k|] * rows[radius + k]; the far, small terms first.
-template <int COUNT, class T>
-void sum_vectors(const T* const* rows, const T* taps, std::int64_t radius, T* out, std::int64_t x) {
+// COUNT neighbouring vectors of sum over k of taps[|k|] * line[radius + k + x]; the far, small terms first, symmetric taps folded.
+template <int RADIUS, int COUNT, class T>
+void sum_vectors(const T* line, const T* taps, std::int64_t any_radius, T* out, std::int64_t x) {
+    const std::int64_t radius = RADIUS > 0 ? RADIUS : any_radius;
+    const T* centre = line + radius + x;
     Vector<T> sums[COUNT] = {};
-    for (std::int64_t k = radius; k > 0;) {
-        Vector<T> part[COUNT] = {};
-        for (const std::int64_t stop = k > part_terms ? k - part_terms : 0; k > stop; --k) {
-            const T* before = rows[radius - k] + x;
-            const T* after = rows[radius + k] + x;
-            for (int i = 0; i < COUNT; ++i) part[i] += taps[k] * (load(before + i * lanes<T>) + load(after + i * lanes<T>));
+    const auto add = [&](std::int64_t k, Vector<T>(&part)[COUNT]) {
+        for (int i = 0; i < COUNT; ++i) part[i] += taps[k] * (load(centre - k + i * lanes<T>) + load(centre + k + i * lanes<T>));
+    };
+    if constexpr (RADIUS > 0) {
+        static_assert(RADIUS <= part_terms, "a short kernel is one part");
+#pragma GCC unroll 16
+        for (std::int64_t k = RADIUS; k > 0; --k) add(k, sums);
+    } else {
+        for (std::int64_t k = radius; k > 0;) {
+            Vector<T> part[COUNT] = {};
+#pragma GCC unroll 4
+            for (const std::int64_t stop = k > part_terms ? k - part_terms : 0; k > stop; --k) add(k, part);
+            for (int i = 0; i < COUNT; ++i) sums[i] += part[i];
         }
-        for (int i = 0; i < COUNT; ++i) sums[i] += part[i];
     }
-    const T* centre = rows[radius] + x;
     for (int i = 0; i < COUNT; ++i) store(out + x + i * lanes<T>, sums[i] + taps[0] * load(centre + i * lanes<T>));
 }
 
-// The weighted sum of 2 * radius + 1 rows, symmetric taps folded. Rows and out hold whole vectors beyond width.
-template <class T>
-void weighted_sum(const T* const* rows, const T* taps, std::int64_t radius, T* out, std::int64_t width) {
+// The line and out hold whole vectors beyond width.
+template <int RADIUS, class T>
+void sum_line(const T* line, const T* taps, std::int64_t radius, T* out, std::int64_t width) {
     std::int64_t x = 0;
-    for (; x + 4 * lanes<T> <= width; x += 4 * lanes<T>) sum_vectors<4>(rows, taps, radius, out, x);
-    for (; x < width; x += lanes<T>) sum_vectors<1>(rows, taps, radius, out, x);
+    for (; x + 4 * lanes<T> <= width; x += 4 * lanes<T>) sum_vectors<RADIUS, 4>(line, taps, radius, out, x);
+    for (; x < width; x += lanes<T>) sum_vectors<RADIUS, 1>(line, taps, radius, out, x);
+}
+
+template <class T>
+void sum_line(const T* line, const T* taps, std::int64_t radius, T* out, std::int64_t width) {
+    switch (radius) {
+        case 2: return sum_line<2>(line, taps, radius, out, width);
+        case 3: return sum_line<3>(line, taps, radius, out, width);
+        case 4: return sum_line<4>(line, taps, radius, out, width);
+        case 6: return sum_line<6>(line, taps, radius, out, width);
+        case 8: return sum_line<8>(line, taps, radius, out, width);
+        case 16: return sum_line<16>(line, taps, radius, out, width);
+        default: return sum_line<0>(line, taps, radius, out, width);
+    }
+}
+
+// COUNT neighbouring vectors of blur_together rows of output; row j sums kernel[k] * rows[j + k] over 2 * radius + 1 taps, from both ends to
+// the middle, so that the small terms are added first. A row of input is read once for all rows of output.
+template <int RADIUS, int COUNT, class T>
+void sum_rows(const T* const* rows, const T* kernel, std::int64_t any_radius, T* out, std::int64_t out_stride, std::int64_t x) {
+    constexpr std::int64_t n = blur_together;
+    const std::int64_t radius = RADIUS > 0 ? RADIUS : any_radius;
+    Vector<T> upper[n][COUNT] = {}, lower[n][COUNT] = {};
+    const auto add = [&](std::int64_t i, Vector<T>(&sums)[n][COUNT]) {
+        Vector<T> row[COUNT];
+        for (int v = 0; v < COUNT; ++v) row[v] = load(rows[i] + x + v * lanes<T>);
+        for (std::int64_t j = 0; j < n; ++j) {
+            for (int v = 0; v < COUNT; ++v) sums[j][v] += kernel[i - j] * row[v];
+        }
+    };
+    // At both ends: not 0 times a row beyond the kernel, which may hold NaN.
+    const auto add_end = [&](std::int64_t i, Vector<T>(&sums)[n][COUNT]) {
+        for (std::int64_t j = 0; j < n; ++j) {
+            if (i < j || i - j > 2 * radius) continue;
+            for (int v = 0; v < COUNT; ++v) sums[j][v] += kernel[i - j] * load(rows[i] + x + v * lanes<T>);
+        }
+    };
+    const std::int64_t middle = radius + n / 2, last = 2 * radius + n - 1;
+    const bool is_long = 2 * radius >= n;  // long enough for rows that reach all outputs
+    const std::int64_t ends = is_long ? n - 1 : middle, far_ends = is_long ? n - 1 : last + 1 - middle;
+#pragma GCC unroll 4
+    for (std::int64_t i = 0; i < ends; ++i) add_end(i, upper);
+#pragma GCC unroll 4
+    for (std::int64_t i = 0; i < far_ends; ++i) add_end(last - i, lower);
+    if constexpr (RADIUS > 0) {
+#pragma GCC unroll 16
+        for (std::int64_t i = ends; i < middle; ++i) add(i, upper);
+#pragma GCC unroll 16
+        for (std::int64_t i = last - far_ends; i >= middle; --i) add(i, lower);
+    } else {
+        const auto merge = [](Vector<T>(&part)[n][COUNT], Vector<T>(&sums)[n][COUNT]) {
+            for (std::int64_t j = 0; j < n; ++j) {
+                for (int v = 0; v < COUNT; ++v) sums[j][v] += part[j][v];
+            }
+        };
+        for (std::int64_t i = ends; i < middle;) {
+            Vector<T> part[n][COUNT] = {};
+            for (const std::int64_t stop = i + part_terms < middle ? i + part_terms : middle; i < stop; ++i) add(i, part);
+            merge(part, upper);
+        }
+        for (std::int64_t i = last - far_ends; i >= middle;) {
+            Vector<T> part[n][COUNT] = {};
+            for (const std::int64_t stop = i - part_terms >= middle ? i - part_terms : middle - 1; i > stop; --i) add(i, part);
+            merge(part, lower);
+        }
+    }
+    for (std::int64_t j = 0; j < n; ++j) {
+        for (int v = 0; v < COUNT; ++v) store(out + j * out_stride + x + v * lanes<T>, upper[j][v] + lower[j][v]);
+    }
+}
+
+template <int RADIUS, class T>
+void sum_all_rows(const T* const* rows, const T* kernel, std::int64_t radius, T* out, std::int64_t out_stride, std::int64_t width) {
+    std::int64_t x = 0;
+    for (; x + 2 * lanes<T> <= width; x += 2 * lanes<T>) sum_rows<RADIUS, 2>(rows, kernel, radius, out, out_stride, x);
+    for (; x < width; x += lanes<T>) sum_rows<RADIUS, 1>(rows, kernel, radius, out, out_stride, x);
+}
+
+// Short kernels are unrolled; the sums are the same.
+template <class T>
+void sum_all_rows(const T* const* rows, const T* kernel, std::int64_t radius, T* out, std::int64_t out_stride, std::int64_t width) {
+    switch (radius) {
+        case 2: return sum_all_rows<2>(rows, kernel, radius, out, out_stride, width);
+        case 3: return sum_all_rows<3>(rows, kernel, radius, out, out_stride, width);
+        case 4: return sum_all_rows<4>(rows, kernel, radius, out, out_stride, width);
+        case 6: return sum_all_rows<6>(rows, kernel, radius, out, out_stride, width);
+        case 8: return sum_all_rows<8>(rows, kernel, radius, out, out_stride, width);
+        case 16: return sum_all_rows<16>(rows, kernel, radius, out, out_stride, width);
+        default: return sum_all_rows<0>(rows, kernel, radius, out, out_stride, width);
+    }
 }
 
 template <class Storage, class Compute>
@@ -81,26 +178,28 @@ public:
           out_(static_cast<Storage*>(arguments.out) + block.frame * arguments.height * arguments.width),
           weights_(arguments.nan_treatment == NanTreatment::interpolate),
           width_(block.column_end - block.column_begin),
-          padded_(blur_padded(width_)) {
+          padded_(blur_padded(width_)),
+          stride_(blur_stride(width_)) {
         const std::int64_t set = arguments.sets == 1 ? 0 : block.frame;
         const Compute* taps = static_cast<const Compute*>(arguments.taps) + set * 2 * (arguments.max_radius + 1);
         vertical_ = taps;
         horizontal_ = taps + arguments.max_radius + 1;
         vertical_radius_ = arguments.radii[2 * set];
         horizontal_radius_ = arguments.radii[2 * set + 1];
-        ring_rows_ = 2 * vertical_radius_ + 1;
+        ring_rows_ = 2 * vertical_radius_ + blur_together;
         line_width_ = width_ + 2 * horizontal_radius_;
 
-        pointers_ = static_cast<const Compute**>(block.scratch);
-        const std::int64_t taps_most = 2 * arguments.max_radius + 1;
-        char* items = static_cast<char*>(block.scratch) + blur_padded(taps_most * static_cast<std::int64_t>(sizeof(void*)));
+        const std::int64_t rows_most = 2 * arguments.max_radius + blur_together;
         const std::int64_t line_items = blur_padded(padded_ + 2 * arguments.max_radius);
-        line_ = reinterpret_cast<Compute*>(items);
-        result_ = line_ + line_items;
-        ring_ = result_ + padded_;
-        line_weight_ = ring_ + taps_most * padded_;
-        result_weight_ = line_weight_ + line_items;
-        ring_weight_ = result_weight_ + padded_;
+        pointers_ = static_cast<const Compute**>(block.scratch);
+        kernel_ = reinterpret_cast<Compute*>(static_cast<char*>(block.scratch) + blur_padded(rows_most * static_cast<std::int64_t>(sizeof(void*))));
+        line_ = kernel_ + blur_padded(rows_most);
+        results_ = line_ + line_items;
+        ring_ = results_ + blur_together * padded_;
+        line_weight_ = ring_ + rows_most * stride_;
+        result_weights_ = line_weight_ + line_items;
+        ring_weight_ = result_weights_ + blur_together * padded_;
+        for (std::int64_t k = 0; k <= 2 * vertical_radius_; ++k) kernel_[k] = vertical_[k < vertical_radius_ ? vertical_radius_ - k : k - vertical_radius_];
         for (std::int64_t i = line_width_; i < line_items; ++i) line_[i] = Compute(0);
         if (weights_) {
             for (std::int64_t i = line_width_; i < line_items; ++i) line_weight_[i] = Compute(0);
@@ -109,10 +208,11 @@ public:
 
     void run() {
         const std::int64_t first = block_.row_begin - vertical_radius_;
-        for (std::int64_t position = first; position < block_.row_end + vertical_radius_; ++position) {
-            blur_row(position, (position - first) % ring_rows_);
-            const std::int64_t row = position - vertical_radius_;
-            if (row >= block_.row_begin) finish_row(row, (row - block_.row_begin) % ring_rows_);
+        std::int64_t position = first;
+        for (std::int64_t row = block_.row_begin; row < block_.row_end; row += blur_together) {
+            const std::int64_t rows = row + blur_together <= block_.row_end ? blur_together : block_.row_end - row;
+            for (; position < row + rows + vertical_radius_; ++position) blur_row(position, (position - first) % ring_rows_);
+            finish_rows(row, rows, (row - block_.row_begin) % ring_rows_);
         }
     }
 
@@ -120,15 +220,13 @@ private:
     // Blurs along x the row that stands at a vertical position, perhaps outside the frame, into a slot of the ring.
     void blur_row(std::int64_t position, std::int64_t slot) {
         const bool holds_nan = load_line(border_index(position, arguments_.height, arguments_.border));
-        Compute* target = ring_ + slot * padded_;
-        for (std::int64_t k = 0; k <= 2 * horizontal_radius_; ++k) pointers_[k] = line_ + k;
-        weighted_sum(pointers_, horizontal_, horizontal_radius_, target, width_);
+        Compute* target = ring_ + slot * stride_;
+        sum_line(line_, horizontal_, horizontal_radius_, target, width_);
         if (!weights_) return;
-        Compute* weight = ring_weight_ + slot * padded_;
+        Compute* weight = ring_weight_ + slot * stride_;
         if (holds_nan) {
             last_nan_ = position;
-            for (std::int64_t k = 0; k <= 2 * horizontal_radius_; ++k) pointers_[k] = line_weight_ + k;
-            weighted_sum(pointers_, horizontal_, horizontal_radius_, weight, width_);
+            sum_line(line_weight_, horizontal_, horizontal_radius_, weight, width_);
         } else {
             for (std::int64_t x = 0; x < padded_; ++x) weight[x] = Compute(1);
         }
@@ -169,31 +267,44 @@ private:
         return x < 0 ? outside : static_cast<Compute>(widen(source[x]));
     }
 
-    // Sums the ring, whose oldest row is in slot `oldest`, into one row of the output.
-    void finish_row(std::int64_t row, std::int64_t oldest) {
-        point_to_ring(ring_, oldest);
-        weighted_sum(pointers_, vertical_, vertical_radius_, result_, width_);
-        if (weights_ && last_nan_ >= row - vertical_radius_) {
-            point_to_ring(ring_weight_, oldest);
-            weighted_sum(pointers_, vertical_, vertical_radius_, result_weight_, width_);
-            for (std::int64_t x = 0; x < width_; ++x) result_[x] = normalised(result_[x], result_weight_[x]);
+    // Sums the ring, whose oldest row is in slot `oldest`, into rows of the output.
+    void finish_rows(std::int64_t row, std::int64_t rows, std::int64_t oldest) {
+        sum_ring(ring_, oldest, results_);
+        const bool weighted = weights_ && last_nan_ >= row - vertical_radius_;
+        if (weighted) sum_ring(ring_weight_, oldest, result_weights_);
+        for (std::int64_t j = 0; j < rows; ++j) {
+            Compute* result = results_ + j * padded_;
+            if (weighted) {
+                const Compute* weight = result_weights_ + j * padded_;
+                for (std::int64_t x = 0; x < width_; ++x) result[x] = normalised(result[x], weight[x]);
+            }
+            finish_row(row + j, result);
         }
+    }
+
+    void finish_row(std::int64_t row, Compute* result) {
         const std::int64_t start = row * arguments_.width + block_.column_begin;
         if (arguments_.preserve_nan) {
             for (std::int64_t x = 0; x < width_; ++x) {
                 const Compute original = static_cast<Compute>(widen(image_[start + x]));
-                result_[x] = is_nan(original) ? original : result_[x];
+                result[x] = is_nan(original) ? original : result[x];
             }
         }
-        for (std::int64_t x = 0; x < width_; ++x) out_[start + x] = narrow(result_[x], Storage{});
+        if constexpr (sizeof(Storage) == sizeof(Compute)) {
+            place_bytes(result, width_ * static_cast<std::int64_t>(sizeof(Compute)), block_.stream, out_ + start);
+        } else {
+            for (std::int64_t x = 0; x < width_; ++x) out_[start + x] = narrow(result[x], Storage{});
+        }
     }
 
-    void point_to_ring(const Compute* ring, std::int64_t oldest) {
+    // blur_together rows from the ring; those beyond what the ring holds by now are never used.
+    void sum_ring(const Compute* ring, std::int64_t oldest, Compute* results) {
         std::int64_t slot = oldest;
         for (std::int64_t k = 0; k < ring_rows_; ++k) {
-            pointers_[k] = ring + slot * padded_;
+            pointers_[k] = ring + slot * stride_;
             slot = slot + 1 == ring_rows_ ? 0 : slot + 1;
         }
+        sum_all_rows(pointers_, kernel_, vertical_radius_, results, padded_, width_);
     }
 
     const BlurArguments& arguments_;
@@ -201,12 +312,12 @@ private:
     const Storage* image_;
     Storage* out_;
     bool weights_;
-    std::int64_t width_, padded_;
+    std::int64_t width_, padded_, stride_;
     const Compute *vertical_, *horizontal_;
     std::int64_t vertical_radius_, horizontal_radius_, ring_rows_, line_width_;
     std::int64_t last_nan_ = INT64_MIN;
     const Compute** pointers_;
-    Compute *line_, *result_, *ring_, *line_weight_, *result_weight_, *ring_weight_;
+    Compute *kernel_, *line_, *results_, *ring_, *line_weight_, *result_weights_, *ring_weight_;
 };
 
 }  // namespace

@@ -5,8 +5,8 @@
 
 namespace zoo {
 
-// n values -> out, rounded to nearest; float64 to the 16-bit types by way of float32, as torch does.
-ZOO_DECLARE_ISAS(void store_span(const double* values, std::int64_t n, Dtype dtype, void* out) noexcept)
+// n <= kUnit values -> out, rounded to nearest; float64 to the 16-bit types by way of float32, as torch does. stream: see streaming.hpp.
+ZOO_DECLARE_ISAS(void store_span(const double* values, std::int64_t n, Dtype dtype, bool stream, void* out) noexcept)
 
 // out: contiguous (count, out_height, out_width) of dtype; must not overlap the frames.
 void decode_cpu(const Frames& frames, Dtype dtype, void* out, int threads) noexcept;

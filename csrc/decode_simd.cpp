@@ -1,5 +1,7 @@
 #include "decode.hpp"
 
+#include "streaming.hpp"
+
 namespace zoo {
 namespace ZOO_ISA {
 namespace {
@@ -7,6 +9,14 @@ namespace {
 template <int K>
 void read(const unsigned char* data, std::int64_t n, const Calibration& calibration, double* out) {
     const Calibration c = calibration;
+    const bool as_stored = c.bscale == 1.0 && c.bzero == 0.0 && c.bias == 0.0 && c.gain == 1.0 && c.saturation != c.saturation;
+    if (as_stored && !c.has_blank) {
+        for (std::int64_t i = 0; i < n; ++i) {
+            const double value = static_cast<double>(load<K>(data + i * item_size(K)));
+            out[i] = is_finite(value) ? value : static_cast<double>(NAN);
+        }
+        return;
+    }
     for (std::int64_t i = 0; i < n; ++i) out[i] = linear_value(load<K>(data + i * item_size(K)), c);
 }
 
@@ -32,20 +42,18 @@ void read_span(int kind, const unsigned char* data, std::int64_t n, const Calibr
     }
 }
 
-void store_span(const double* values, std::int64_t n, Dtype dtype, void* out) noexcept {
-    if (dtype == Dtype::float32) {
-        float* to = static_cast<float*>(out);
-        for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<float>(values[i]);
-    } else if (dtype == Dtype::float64) {
-        double* to = static_cast<double*>(out);
-        for (std::int64_t i = 0; i < n; ++i) to[i] = values[i];
-    } else if (dtype == Dtype::bfloat16) {
-        std::uint16_t* to = static_cast<std::uint16_t*>(out);
-        for (std::int64_t i = 0; i < n; ++i) to[i] = narrow(static_cast<float>(values[i]), Bfloat16{}).bits;
+void store_span(const double* values, std::int64_t n, Dtype dtype, bool stream, void* out) noexcept {
+    if (dtype == Dtype::float64) return place_bytes(values, 8 * n, stream, out);
+    alignas(64) float narrowed[kUnit];
+    for (std::int64_t i = 0; i < n; ++i) narrowed[i] = static_cast<float>(values[i]);
+    if (dtype == Dtype::float32) return place_bytes(narrowed, 4 * n, stream, out);
+    alignas(64) std::uint16_t bits[kUnit];
+    if (dtype == Dtype::bfloat16) {
+        for (std::int64_t i = 0; i < n; ++i) bits[i] = narrow(narrowed[i], Bfloat16{}).bits;
     } else {
-        std::uint16_t* to = static_cast<std::uint16_t*>(out);
-        for (std::int64_t i = 0; i < n; ++i) to[i] = narrow(static_cast<float>(values[i]), Float16{}).bits;
+        for (std::int64_t i = 0; i < n; ++i) bits[i] = narrow(narrowed[i], Float16{}).bits;
     }
+    place_bytes(bits, 2 * n, stream, out);
 }
 
 }  // namespace ZOO_ISA

@@ -28,7 +28,7 @@ struct Frames {
     std::int64_t pixels() const { return count * out_height * out_width; }
 };
 
-constexpr std::int64_t kUnit = 4096;
+constexpr std::int64_t kUnit = 1024;
 
 // n pixels at data -> linear values.
 ZOO_DECLARE_ISAS(void read_span(int kind, const unsigned char* data, std::int64_t n, const Calibration& calibration, double* out) noexcept)
@@ -67,6 +67,14 @@ inline Calibration calibration_of(const Frames& frames, std::int64_t region) {
     c.bias = frames.regions[region].bias;
     c.gain = frames.regions[region].gain;
     return c;
+}
+
+// Whether a region's linear values are its stored float32 numbers, save that those that are not finite are invalid.
+inline bool is_plain_float(const Frames& frames, std::int64_t region) {
+    const Calibration& c = frames.calibration;
+    const Region& r = frames.regions[region];
+    return (frames.kind == kF32 || frames.kind == kBeF32) && c.bscale == 1.0 && c.bzero == 0.0 && c.saturation != c.saturation &&
+           r.bias == 0.0 && r.gain == 1.0;
 }
 
 // Linear values of one unit, NaN where invalid.

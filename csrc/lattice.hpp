@@ -13,6 +13,7 @@ public:
     static bool suits(const Frames& frames);
     Lattice(const Frames& frames, int threads);
 
+    void prepare(const double*, std::int64_t) override {}
     std::int64_t count() const override { return upto_.empty() ? 0 : upto_.back(); }
     Extremes extremes() override { return {values_.front(), values_.back()}; }
     void select(const std::int64_t* ranks, std::int64_t n, double* values) override;

@@ -33,18 +33,26 @@ ZOO_FN float place_value(double value, const NormalizeParameters& p) {
     return static_cast<float>(raised > p.high ? p.high : raised);
 }
 
-template <int S>
+// Whether places lie in [0, 1], and asinh is safe from overflow.
+ZOO_FN bool is_bounded(int stretch, const NormalizeParameters& p) { return p.top == 1.0f && (stretch != kAsinh || p.stretch.a < 1e9f); }
+
+template <int S, bool BOUNDED = false>
 ZOO_FN float stretch_place(float t, const NormalizeParameters& p) {
-    const float stretched = stretch<S>(t, p.stretch);
+    const float stretched = stretch<S, BOUNDED>(t, p.stretch);
+    if constexpr (BOUNDED) return t >= 1.0f ? 1.0f : t >= 0.0f ? stretched > 1.0f ? 1.0f : stretched : p.fill;
     const float capped = stretched > p.top ? 1.0f : stretched;
     const float topped = t >= p.top ? 1.0f : capped;
     const float marked = t == p.marker ? 1.0f : topped;
     return t >= p.lowest ? marked : p.fill;  // NaN is below everything
 }
 
-// n values -> out of dtype (float32, bfloat16 or float16).
+// n <= kUnit values -> out of dtype (float32, bfloat16 or float16); stream: see streaming.hpp.
 ZOO_DECLARE_ISAS(void normalize_span(const double* values, std::int64_t n, int stretch, const NormalizeParameters& parameters, Dtype dtype,
-                                     void* out) noexcept)
+                                     bool stream, void* out) noexcept)
+
+// Float32 pixels as they are stored (kF32 or kBeF32), without calibration, saturation or a prescale: the same results in one go.
+ZOO_DECLARE_ISAS(void normalize_floats_span(int kind, const unsigned char* data, std::int64_t n, int stretch,
+                                            const NormalizeParameters& parameters, Dtype dtype, bool stream, void* out) noexcept)
 
 // limits: vmin and vmax of each frame. out: contiguous (count, out_height, out_width); must not overlap the frames.
 void normalize_cpu(const Frames& frames, const double* limits, int stretch, const NormalizeParameters& parameters, Dtype dtype, void* out,

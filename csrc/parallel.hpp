@@ -1,7 +1,10 @@
 // Threads for CPU kernels. The number comes from the caller (torch's setting); a forked child always gets one.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+
+#include "streaming.hpp"
 
 #ifdef ZOO_OPENMP
 #include <omp.h>
@@ -25,22 +28,26 @@ constexpr bool openmp_compiled() noexcept {
 }
 
 // Calls body(task, thread) for every task in [0, tasks); thread < usable_threads(threads). Tasks must not share output: then the result
-// does not depend on the number of threads. The body must not throw.
+// does not depend on the number of threads. The body must not throw. Neighbouring tasks mostly go to one thread, which then walks through
+// memory in order.
 template <class Body>
 void parallel_for(int threads, std::int64_t tasks, Body&& body) noexcept {
     threads = usable_threads(threads);
 #ifdef ZOO_OPENMP
     if (threads > 1 && tasks > 1) {
+        const std::int64_t together = std::clamp<std::int64_t>(tasks / (16 * threads), 1, 64);
 #pragma omp parallel num_threads(threads)
         {
             const int thread = omp_get_thread_num();
-#pragma omp for schedule(dynamic, 1)
+#pragma omp for schedule(dynamic, together) nowait
             for (std::int64_t task = 0; task < tasks; ++task) body(task, thread);
+            fence_streams();
         }
         return;
     }
 #endif
     for (std::int64_t task = 0; task < tasks; ++task) body(task, 0);
+    fence_streams();
 }
 
 }  // namespace zoo

@@ -82,11 +82,14 @@ void fill_moments(Population& population, const StatisticsRequest& request, doub
 }
 
 void fill_row(Population& population, const StatisticsRequest& request, double* row) {
+    const bool moments_wanted = request.wanted & (kWantMoments | kWantClip);
+    const bool median_wanted = request.wanted & (kWantMedian | kWantMad | kWantClip);
+    std::vector<double> fractions(request.quantiles, request.quantiles + request.quantile_count);
+    if (median_wanted) fractions.insert(fractions.begin(), 0.5);
+    population.prepare(fractions.data(), static_cast<std::int64_t>(fractions.size()));
     const std::int64_t count = population.count();
     if (request.wanted & kBasic) row[kCount] = static_cast<double>(count);
     if (count == 0) return;
-    const bool moments_wanted = request.wanted & (kWantMoments | kWantClip);
-    const bool median_wanted = request.wanted & (kWantMedian | kWantMad | kWantClip);
     double median = 0.0;
     if (median_wanted || request.quantile_count > 0) {
         const double found = fill_order(population, request, median_wanted, row);

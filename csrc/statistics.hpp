@@ -32,6 +32,8 @@ ZOO_DECLARE_ISAS(void keys_span(const double* values, std::int64_t n, bool narro
 class Population {
 public:
     virtual ~Population() = default;
+    // Called first: the fractions of the values that will be asked for.
+    virtual void prepare(const double* fractions, std::int64_t n) = 0;
     virtual std::int64_t count() const = 0;
     virtual Extremes extremes() = 0;
     // Values of the given ranks, 0 being the smallest, each < count().

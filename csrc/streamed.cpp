@@ -59,15 +59,9 @@ struct Streamed::Target {
     std::int64_t candidates;  // how many there are
 };
 
-Streamed::Streamed(const Frames& frames, int threads) : frames_(frames), threads_(threads), levels_(holds_floats(frames) ? 2 : 4) {
-    top_ = count_top(Keys{false, 0.0, levels_});
-    count_ = std::accumulate(top_.begin(), top_.end() - 1, std::int64_t{0});  // the last digit is that of invalid pixels
-}
+Streamed::Streamed(const Frames& frames, int threads) : frames_(frames), threads_(threads), levels_(holds_floats(frames) ? 2 : 4) {}
 
-Extremes Streamed::extremes() {
-    if (!(extremes_.min <= extremes_.max)) moments(-HUGE_VAL, HUGE_VAL, 0.0);
-    return extremes_;
-}
+void Streamed::prepare(const double* fractions, std::int64_t n) { survey_.emplace(frames_, fractions, n, nullptr, threads_); }
 
 std::vector<std::int64_t> Streamed::count_top(const Keys& keys) {
     // two tables per thread: neighbouring pixels mostly share their first digit, and would wait for each other's count
@@ -88,16 +82,38 @@ std::vector<std::int64_t> Streamed::count_top(const Keys& keys) {
 }
 
 void Streamed::select(const std::int64_t* ranks, std::int64_t n, double* values) {
-    select_keys(Keys{false, 0.0, levels_}, top_, ranks, n, values);
+    // ranks that were not announced, such as the median of what clipping leaves, get brackets of their own
+    const bool held = std::all_of(ranks, ranks + n, [&](std::int64_t rank) { return survey_->holds(rank); });
+    if (!held) {
+        std::vector<double> fractions;
+        for (std::int64_t i = 0; i < n; ++i) fractions.push_back(static_cast<double>(ranks[i]) / static_cast<double>(count()));
+        prepare(fractions.data(), n);
+    }
+    select(*survey_, Keys{false, 0.0, levels_}, ranks, n, values);
 }
 
 void Streamed::select_distances(double center, const std::int64_t* ranks, std::int64_t n, double* values) {
-    const Keys keys{true, center, 4};
-    select_keys(keys, count_top(keys), ranks, n, values);
+    const double fraction = static_cast<double>(ranks[0]) / static_cast<double>(count());
+    Survey survey(frames_, &fraction, 1, &center, threads_);
+    select(survey, Keys{true, center, 4}, ranks, n, values);
 }
 
-void Streamed::select_keys(const Keys& keys, const std::vector<std::int64_t>& top, const std::int64_t* ranks, std::int64_t n,
-                           double* values) {
+// What a survey does not hold is found by histograms of keys, digit by digit.
+void Streamed::select(Survey& survey, const Keys& keys, const std::int64_t* ranks, std::int64_t n, double* values) {
+    std::vector<std::int64_t> missing, places;
+    for (std::int64_t i = 0; i < n; ++i) {
+        if (survey.find(ranks[i], values + i)) continue;
+        missing.push_back(ranks[i]);
+        places.push_back(i);
+    }
+    if (missing.empty()) return;
+    std::vector<double> found(missing.size());
+    select_keys(keys, missing.data(), static_cast<std::int64_t>(missing.size()), found.data());
+    for (std::size_t i = 0; i < places.size(); ++i) values[places[i]] = found[i];
+}
+
+void Streamed::select_keys(const Keys& keys, const std::int64_t* ranks, std::int64_t n, double* values) {
+    const std::vector<std::int64_t> top = count_top(keys);
     for (std::int64_t begin = 0; begin < n; begin += kTogether) {
         std::vector<Target> targets;
         for (std::int64_t i = begin; i < std::min<std::int64_t>(begin + kTogether, n); ++i) {
@@ -188,8 +204,6 @@ Moments Streamed::moments(double low, double high, double shift) {
         total.count += parts[i].count;
         total.sum += parts[i].sum;
         total.squares += parts[i].squares;
-        extremes_.min = std::min(extremes_.min, extremes[i].min);
-        extremes_.max = std::max(extremes_.max, extremes[i].max);
     }
     return total;
 }
