@@ -28,7 +28,7 @@ CASES = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--budget", default="10s")
+    parser.add_argument("--budget", default="15s")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "profile.json")
     options = parser.parse_args()
     results, facts = [], {}
