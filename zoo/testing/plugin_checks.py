@@ -123,7 +123,7 @@ def plugin_light(subject: PluginSubject) -> str:
     return f"{seen.modules} modules, {seen.seconds * 1e3:.0f} ms"
 
 
-@CHECKS.check(remedy="import it inside the command's function, so that `zoo NAME --help` answers at once", after="plugin-light")
+@CHECKS.check(remedy="import it inside the command's function, so that `zoo NAME --help` answers at once", after="plugin-registers")
 def plugin_commands_light(subject: PluginSubject) -> str:
     """Importing its commands imports nothing heavy."""
     if not any(entry.owner == subject.name for entry in subject.registry.entries("commands")):
