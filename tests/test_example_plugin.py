@@ -98,6 +98,13 @@ def test_example_plugin_passes_its_own_tests(environment: Environment) -> None:
     assert "2 passed" in done.stdout
 
 
+def test_example_plugin_passes_every_check(environment: Environment) -> None:
+    done = environment.zoo("plugins", "check", "zoo-tinynet", "--json")
+    results = json.loads(done.stdout)["results"]
+    assert {result["subject"] for result in results} == {"plugin 'tinynet'", "model 'tinynet'", "step 'destripe'"}
+    assert [result["check"] for result in results if result["status"] != "passed"] == ["plugin-commands-light", "step-options"]
+
+
 def test_example_plugin_is_listed_with_its_distribution(environment: Environment) -> None:
     rows = json.loads(environment.zoo("plugins", "--json").stdout)["results"]
     example = next(row for row in rows if row["plugin"] == "tinynet")
@@ -135,7 +142,11 @@ def test_example_plugin_trains_evaluates_and_predicts(environment: Environment, 
     assert len(rows) == 12
     assert all(row["status"] == "ok" and row["predicted"] in ("galaxy", "NSC") for row in rows)
     without = environment.zoo("--safe", "predict", str(run), str(sky / "galaxy"), expect=6)
-    assert "zoo-tinynet" in without.stderr
+    assert "from distribution zoo-tinynet 0.1, which is not loaded; run 'pip install " in without.stderr
+    origin = card["model"]["install"].removeprefix("pip install ")
+    assert Path(origin).name == "example"  # the folder that pip was given: no index has this distribution
+    resumed = environment.zoo("--safe", "train", "--resume", str(run), expect=6)
+    assert f"run 'pip install {origin}'" in resumed.stderr
 
 
 def test_broken_plugins_leave_every_other_command_working(environment: Environment) -> None:
