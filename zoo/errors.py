@@ -132,3 +132,17 @@ class NetworkError(ZooError, ConnectionError):
     """Something could not be fetched over the network."""
 
     exit_code = 7
+
+
+class HttpStatusError(NetworkError):
+    """A server answered a request with a status that asking again does not change; ``status`` is its number."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class BusyError(ZooError, BlockingIOError):
+    """Another process is at the same work; try again when it has ended."""
+
+    exit_code = 75

@@ -56,17 +56,29 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         if not temporary.is_file():
             raise StorageError(f"{target}: nothing was written to its temporary file {temporary.name}")
-        try:
-            if target.exists():
-                shutil.copymode(target, temporary)
-            _fsync(temporary)
-            temporary.replace(target)
-            _fsync(target.parent)
-        except OSError as err:
-            raise StorageError(f"{target}: cannot be written: {err.strerror or err}; check free space and permissions") from err
+        adopt(temporary, target)
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def adopt(temporary: Path, path: Path) -> None:
+    """Make a finished file ``path``, which is in the same folder; it is fsynced before it is renamed, and the folder after.
+
+    Args:
+        temporary: the file as it was written. path: its name from now on; an existing file is replaced, with its permission bits kept.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    try:
+        if path.exists():
+            shutil.copymode(path, temporary)
+        _fsync(temporary)
+        temporary.replace(path)
+        _fsync(path.parent)
+    except OSError as err:
+        raise StorageError(f"{path}: cannot be written: {err.strerror or err}; check free space and permissions") from err
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryview) -> None:
