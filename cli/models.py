@@ -15,7 +15,7 @@ def models() -> None:
 @models.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_models(as_json: bool) -> None:
-    """List architectures: name, owner, family, parameters, summary; with --json also input and reference.
+    """List architectures by family: name, owner, family, parameters, summary; with --json also input and reference.
 
     The parameters are those for one channel, two classes and the default options, as the architecture states them.
     """
@@ -32,7 +32,7 @@ def list_models(as_json: bool) -> None:
             "input": "x".join(map(str, entry.metadata["input_shape"])),
             "reference": entry.reference,
         }
-        for entry in registry.entries("models")
+        for entry in sorted(registry.entries("models"), key=lambda entry: (entry.metadata["family"], entry.metadata["parameters"]))
     ]
     if as_json:
         emit_json(rows)
