@@ -69,7 +69,7 @@ std::vector<std::int64_t> count_by_region(const Frames& frames, int threads) {
 // Entries of one region, ascending in value.
 void append_region(const Frames& frames, std::int64_t region, const std::int64_t* counts, std::vector<Entry>& entries) {
     const Calibration c = calibration_of(frames, region);
-    const std::int64_t codes = item_size(frames.kind) == 1 ? 256 : 65536, chunk = std::min(codes, kUnit);
+    const std::int64_t codes = item_size(frames.kind) == 1 ? 256 : 65536, chunk = std::min(codes / 2, kUnit);
     const std::int64_t lowest = frames.kind == kU8 ? 0 : codes / 2;  // bits of the smallest number
     const std::size_t before = entries.size();
     for (std::int64_t i = 0; i < codes; i += chunk) {
