@@ -4,6 +4,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "codes.hpp"
 #include "parallel.hpp"
 
 namespace zoo {
@@ -65,25 +66,22 @@ std::vector<std::int64_t> count_by_region(const Frames& frames, int threads) {
     return totals;
 }
 
-double value_of_code(int kind, std::int32_t code, const Calibration& c) {
-    if (kind == kU8) return linear_value(static_cast<std::uint8_t>(code), c);
-    if (kind == kI8) return linear_value(static_cast<std::int8_t>(code), c);
-    return linear_value(static_cast<std::int16_t>(code), c);
-}
-
 // Entries of one region, ascending in value.
 void append_region(const Frames& frames, std::int64_t region, const std::int64_t* counts, std::vector<Entry>& entries) {
     const Calibration c = calibration_of(frames, region);
-    const std::int32_t codes = item_size(frames.kind) == 1 ? 256 : 65536;
-    const std::int32_t first = frames.kind == kU8 ? 0 : -codes / 2;
-    for (std::int32_t i = 0; i < codes; ++i) {
-        const std::int32_t code = c.bscale > 0.0 ? first + i : first + codes - 1 - i;
-        const std::uint32_t bits = static_cast<std::uint32_t>(code) & static_cast<std::uint32_t>(codes - 1);
-        const std::int64_t count = counts[bits];
-        if (count == 0) continue;
-        const double value = value_of_code(frames.kind, code, c);
-        if (value == value) entries.emplace_back(value, count);
+    const std::int64_t codes = item_size(frames.kind) == 1 ? 256 : 65536, chunk = std::min(codes / 2, kUnit);
+    const std::int64_t lowest = frames.kind == kU8 ? 0 : codes / 2;  // bits of the smallest number
+    const std::size_t before = entries.size();
+    for (std::int64_t i = 0; i < codes; i += chunk) {
+        const std::int64_t first = (lowest + i) % codes;
+        if (std::all_of(counts + first, counts + first + chunk, [](std::int64_t count) { return count == 0; })) continue;
+        double values[kUnit];
+        ZOO_DISPATCH(code_values_span, frames.kind, first, chunk, c, values);
+        for (std::int64_t j = 0; j < chunk; ++j) {
+            if (counts[first + j] > 0 && values[j] == values[j]) entries.emplace_back(values[j], counts[first + j]);
+        }
     }
+    if (c.bscale < 0.0) std::reverse(entries.begin() + static_cast<std::int64_t>(before), entries.end());
 }
 
 }  // namespace
@@ -110,6 +108,7 @@ Lattice::Lattice(const Frames& frames, int threads) {
     const std::vector<std::int64_t> counts = count_by_region(frames, threads);
     const std::size_t codes = counts.size() / static_cast<std::size_t>(frames.region_count);
     std::vector<Entry> entries;
+    entries.reserve(counts.size() - static_cast<std::size_t>(std::count(counts.begin(), counts.end(), 0)));
     for (std::int64_t region = 0; region < frames.region_count; ++region) {
         const std::int64_t before = static_cast<std::int64_t>(entries.size());
         append_region(frames, region, counts.data() + static_cast<std::size_t>(region) * codes, entries);
@@ -117,6 +116,8 @@ Lattice::Lattice(const Frames& frames, int threads) {
                            [](const Entry& a, const Entry& b) { return a.first < b.first; });
     }
     std::int64_t total = 0;
+    values_.reserve(entries.size());
+    upto_.reserve(entries.size());
     for (const auto& [value, count] : entries) {
         total += count;
         values_.push_back(value);
