@@ -81,7 +81,7 @@ def adopt(temporary: Path, path: Path) -> None:
         temporary.replace(path)
         _fsync(path.parent)
     except OSError as err:
-        raise StorageError(f"{path}: cannot be written: {err.strerror or err}; check free space and permissions") from err
+        raise write_error(path, err) from err
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryview) -> None:
