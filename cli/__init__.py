@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 import zoo
-from zoo.errors import InterruptedRunError, PluginError, ZooError
+from zoo.errors import CheckFailedError, InterruptedRunError, PluginError, UnknownNameError, UsageError, ZooError
 from zoo.registry import configure, get_registry, loaded_registry
 
 COMMANDS = {
@@ -31,6 +31,9 @@ COMMANDS = {
     "plugins": ("zoo.cli.plugins:plugins", "List and check plugins, or write a new one."),
     "doctor": ("zoo.cli.doctor:doctor", "Report kernels, devices, versions and plugin failures, with remedies."),
 }
+
+# Errors that every one of several processes that share a training comes to; the first one tells them.
+KNOWN_TO_ALL = (InterruptedRunError, UsageError, UnknownNameError, CheckFailedError)
 
 
 class _LazyGroup(click.Group):
@@ -109,6 +112,14 @@ def cli() -> None:
       zoo evaluate runs/latest            measure it on targets never trained on
       zoo predict runs/latest *.fits      classify files
     """
+    _refuse_several_processes(click.get_current_context().invoked_subcommand)
+
+
+def _refuse_several_processes(command: str | None) -> None:
+    """Training alone shares its work; of any other command ``torchrun`` would run several that write the same files."""
+    size = os.environ.get("WORLD_SIZE", "1") if "TORCHELASTIC_RUN_ID" in os.environ else "1"
+    if command in COMMANDS and command != "train" and size != "1":
+        raise UsageError(f"got {size} processes for 'zoo {command}', which runs in one; start it without torchrun")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -133,7 +144,8 @@ def _run(words: list[str]) -> int:
     except ZooError as error:
         if debug:
             traceback.print_exc()
-        click.echo(f"zoo: {'stopped' if isinstance(error, InterruptedRunError) else 'error'}: {error}", err=True)
+        if not isinstance(error, KNOWN_TO_ALL) or "WORLD_SIZE" not in os.environ or os.environ.get("RANK", "0") == "0":
+            click.echo(f"zoo: {'stopped' if isinstance(error, InterruptedRunError) else 'error'}: {error}", err=True)
         return error.exit_code
     except BrokenPipeError:  # the reader of stdout went away, as in `zoo ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -105,6 +105,7 @@ def train(as_json: bool, resume: str | None, **flags: Any) -> None:
     from zoo.errors import UsageError
     from zoo.storage import read_json
     from zoo.training import train as run_training
+    from zoo.training.launch import Launch
 
     if resume is not None:
         given = [name for name, value in flags.items() if value not in (None, ())]
@@ -114,6 +115,8 @@ def train(as_json: bool, resume: str | None, **flags: Any) -> None:
     config = None if resume is not None else _read_settings(flags)
     with TrainingProgress() as progress:
         run = run_training(config, resume=resume, progress=progress)
+    if not Launch.from_environment().writes:
+        return
     note_domain(read_json(run.model / "card.json")["domain"])
     note(f"run {run.path}; next: zoo evaluate {run.path}")
     if as_json:

@@ -116,6 +116,14 @@ class PluginError(ZooError, ImportError):
     exit_code = 6
 
 
+class PeerError(ZooError, ConnectionError):
+    """Another process of the same training failed, or cannot be reached; ``exit_code`` is that of the failure where it is known."""
+
+    def __init__(self, message: str, *, exit_code: int = 75) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class InterruptedRunError(ZooError, RuntimeError):
     """A signal ended the work after it was saved; ``exit_code`` is 128 + the signal's number."""
 

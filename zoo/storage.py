@@ -5,6 +5,7 @@ Every file that zoo writes goes through this module: it exists whole under its n
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import StorageError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 SEAL_NAME = "SHA256SUMS.json"
 SEAL_SCHEMA = 1
@@ -78,7 +81,7 @@ def adopt(temporary: Path, path: Path) -> None:
         temporary.replace(path)
         _fsync(path.parent)
     except OSError as err:
-        raise StorageError(f"{path}: cannot be written: {err.strerror or err}; check free space and permissions") from err
+        raise write_error(path, err) from err
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryview) -> None:
@@ -91,7 +94,38 @@ def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryvi
         try:
             temporary.write_bytes(data)
         except OSError as err:
-            raise StorageError(f"{Path(path)}: cannot be written: {err.strerror or err}; check free space and permissions") from err
+            raise write_error(path, err, needed=len(data), temporary=temporary) from err
+
+
+def write_error(
+    path: str | os.PathLike[str], err: Exception, *, needed: int | None = None, temporary: str | os.PathLike[str] | None = None
+) -> StorageError:
+    """Return the error for a file that could not be written; where the disk is full it says how much is missing.
+
+    Args:
+        path: the file. err: what was raised; of libraries that hide the error number the text is read.
+        needed: bytes that the file needs, if known.
+        temporary: what was written so far, which will be removed, so that its bytes count as free.
+    """
+    target = Path(path)
+    reason = (err.strerror if isinstance(err, OSError) else None) or str(err)
+    full = [number for number in _FULL if number == getattr(err, "errno", None) or f"(os error {number})" in str(err)]
+    if not full:
+        return StorageError(f"{target}: cannot be written: {reason}; check free space and permissions")
+    written = Path(temporary).stat().st_size if temporary and Path(temporary).exists() else 0
+    folder = next(parent for parent in (*target.parents, Path("/")) if parent.exists())
+    free = shutil.disk_usage(folder).free + written
+    need = "" if needed is None else f"it needs {_size(needed)}, and "
+    why = os.strerror(full[0])
+    return StorageError(f"{target}: cannot be written: {why}: {need}{_size(free)} are free in {folder}; make room there")
+
+
+def _size(count: int) -> str:
+    """Bytes in the largest unit that gives a number of at least 1."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count} bytes"
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -205,7 +239,10 @@ def sealed_directory(folder: str | os.PathLike[str]) -> Iterator[Path]:
     new, old = _siblings(target)
     for stray in (new, old):
         shutil.rmtree(stray, ignore_errors=True)
-    new.mkdir(parents=True)
+    try:
+        new.mkdir(parents=True)
+    except OSError as err:
+        raise write_error(target, err) from err
     try:
         yield new
         seal_directory(new)

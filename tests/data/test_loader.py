@@ -6,7 +6,7 @@ import gc
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -80,7 +80,7 @@ def dataset(*special: str, count: int = 10) -> DataSet:
 
 def load(data: DataSet, pipeline: Pipeline, **options: Any) -> list[Batch]:
     loader = Loader(data, data.select("all"), pipeline, **{"batch_size": 3, "seed": 7, "shuffle": True, "training": True, **options})
-    return [Batch(b.images.clone(), b.labels, b.rows, b.indices, b.skipped) for b in loader]
+    return [replace(batch, images=batch.images.clone()) for batch in loader]
 
 
 def equal(one: list[Batch], other: list[Batch]) -> bool:

@@ -20,7 +20,7 @@ from zoo.errors import CheckFailedError
 from zoo.models.directory import load_tensors
 from zoo.training import Progress, TrainConfig, make_plan, read_metrics, train
 from zoo.training.batches import training_batches
-from zoo.training.guard import Fault, describe_frames, gradient_fault, loss_fault
+from zoo.training.guard import Fault, describe_frames, gradient_fault, is_finite, loss_fault
 from zoo.training.opening import _build_state
 from zoo.training.optimizer import optimizer_tensors
 from zoo.training.step import take_step
@@ -166,10 +166,9 @@ def test_train_names_validation_frames_without_finite_logits(holed: Configure) -
 def test_faults_name_the_frames_that_matter() -> None:
     rows = tuple(Row(path=f"{name}.fits", label="galaxy", target=f"T{name}", hdu=4 if name == "b" else None) for name in "abcdefgh")
     images = torch.zeros(8, 1, 2, 2)
-    assert loss_fault(0.3, images, rows) is None
-    assert loss_fault(float("inf"), images, rows) == Fault("the loss is inf", rows)
+    assert loss_fault(float("inf"), is_finite(images), rows) == Fault("the loss is inf", rows)
     images[1, 0, 0, 0] = float("inf")
-    assert loss_fault(float("nan"), images, rows).rows == rows[1:2]  # type: ignore[union-attr]
+    assert loss_fault(float("nan"), is_finite(images), rows).rows == rows[1:2]
     assert describe_frames(rows[:2]) == "a.fits, b.fits:4 (targets Ta, Tb)"
     assert (
         describe_frames(rows) == "a.fits, b.fits:4, c.fits, d.fits, e.fits, f.fits and 2 more (targets Ta, Tb, Tc, Td, Te, Tf and 2 more)"

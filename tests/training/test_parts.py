@@ -206,14 +206,14 @@ def test_open_run_accepts_the_run_and_its_model_folder(tmp_path: Path) -> None:
 
 def test_machine_facts_name_what_the_bits_depend_on() -> None:
     facts = machine_facts(torch.device("cpu"), "fp32")
-    assert set(facts) == {"torch", "device", "precision", "threads", "cpu", "kernels"}
+    assert set(facts) == {"torch", "device", "precision", "threads", "processes", "cpu", "kernels"}
     json.dumps(facts)
 
 
 def test_metrics_log_cuts_back_and_tells_loggers_again(tmp_path: Path) -> None:
     with MetricsLog(tmp_path, loggers=["csv"]) as log:
         log.append({"event": "step", "loss": 1.0})
-        size = log.size_bytes
+        size = log.sync()
         log.append({"event": "step", "loss": float("nan")})
     assert [record["loss"] for record in read_metrics(tmp_path)] == [1.0, None]
     with MetricsLog(tmp_path, loggers=["csv"], keep_bytes=size) as log:

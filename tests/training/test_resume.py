@@ -260,7 +260,9 @@ def test_resume_refuses_changed_data_and_damaged_checkpoints(configure: Configur
         train(resume="run")
     (copy / "galaxy" / "other_0.fits").rename(copy / "galaxy" / "galaxy0_0.fits")
     state = Path("run/checkpoints/last/state.safetensors")
-    state.write_bytes(state.read_bytes()[:-1] + b"?")
+    data = bytearray(state.read_bytes())
+    data[-1] ^= 1
+    state.write_bytes(data)
     with pytest.raises(StorageError, match=r"state\.safetensors: SHA-256"):
         train(resume="run")
 

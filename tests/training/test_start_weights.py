@@ -45,7 +45,7 @@ def test_train_starts_from_pretrained_weights_and_records_them(configure: Config
     assert recorded["sha256"] == report.sha256
     assert set(recorded["loaded"]) == set(before)
     card = zoo.load(run.path).card["training"]["pretrained"]
-    assert card == {"source": str(start), "sha256": report.sha256, "licence": "", "trained_on": "files data"}
+    assert card == {"source": str(start), "sha256": report.sha256, "licence": "", "trained_on": "frames of the domain files"}
     assert TrainConfig.read(run.path / "config.toml").model.pretrained == str(start)
 
 

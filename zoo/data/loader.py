@@ -37,13 +37,28 @@ class Batch:
         labels: ``(N,)`` int64, class indices.
         rows, indices: the frames and their places in the rows that the loader was given, both in the order of ``images``.
         skipped: frames of this batch that were left out, with ``on_error="skip"``.
+        whole_labels, whole_rows: of the whole batch where this is the part of one of several processes, else ``labels`` and ``rows``.
     """
 
     images: Tensor
     labels: Tensor
     rows: tuple[Row, ...]
     indices: tuple[int, ...]
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[Skipped, ...]
+    whole_labels: Tensor
+    whole_rows: tuple[Row, ...]
+
+
+def part_of(total: int, part: tuple[int, int]) -> range:
+    """Return which of ``total`` things are those of process ``rank`` of ``size``; the parts follow each other and differ by one at most.
+
+    Args:
+        part: ``(rank, size)``.
+
+    Example: >>> [list(part_of(5, (rank, 2))) for rank in (0, 1)] gives [[0, 1], [2, 3, 4]].
+    """
+    rank, size = part
+    return range(total * rank // size, total * (rank + 1) // size)
 
 
 class Loader:
@@ -68,6 +83,8 @@ class Loader:
         prefetch: batches prepared ahead, >= 1.
         reuse: hand out ``prefetch + 1`` batch tensors in turn instead of new ones.
         shape: ``(1, H, W)`` of the preprocessed frames; by default the first readable frame tells.
+        part: ``(rank, size)``: read only the part of every batch that falls to this one of several processes (`part_of`). All processes get
+            the same number of batches; the part of a short one may be empty.
 
     Attributes:
         skipped: every frame that the current iteration has skipped so far.
@@ -94,6 +111,7 @@ class Loader:
         prefetch: int = 2,
         reuse: bool = False,
         shape: tuple[int, int, int] | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         for name, value, least in (("batch_size", batch_size, 1), ("prefetch", prefetch, 1), ("workers", workers, 0), ("start", start, 0)):
             if value < least:
@@ -103,6 +121,10 @@ class Loader:
         if drop_last and len(rows) < batch_size:
             raise UsageError(
                 f"{dataset.name}: got {len(rows)} frames for batches of {batch_size}, expected a full batch; use a smaller batch_size"
+            )
+        if part[1] > 1 and on_error == "skip":
+            raise UsageError(
+                'got on_error="skip" with a part of every batch, expected "raise": the other parts would not know what is skipped'
             )
         self.dataset, self.rows, self.pipeline = dataset, tuple(rows), pipeline
         self.batch_size, self.seed, self.epoch, self.training = batch_size, seed, epoch, training
@@ -115,7 +137,8 @@ class Loader:
         self._plan = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
         if drop_last and len(self._plan[-1]) < batch_size:
             self._plan.pop()
-        self._shape = shape
+        self._shape, self.part = shape, part
+        self._most = -(-batch_size // part[1])
 
     def __len__(self) -> int:
         """Batches that an iteration gives, without the ones before ``start``."""
@@ -143,10 +166,10 @@ class Loader:
         def top_up(depth: int) -> None:
             while plan and len(pending) < depth:
                 indices = plan.popleft()
-                buffer = free.pop() if free else torch.empty((self.batch_size, *self.shape))
+                buffer = free.pop() if free else torch.empty((self._most, *self.shape))
                 assembly = _Assembly(self, indices, buffer, stop)
                 pending.append(assembly)
-                for place in range(len(indices)):
+                for place in range(len(assembly.indices)):
                     if pool is None:
                         assembly.load(place)
                     else:
@@ -160,7 +183,7 @@ class Loader:
                 if pool:
                     top_up(self.prefetch)
                 self.skipped.extend(batch.skipped)
-                if batch.rows:
+                if batch.rows or self.part[1] > 1:
                     yield batch
                 if self.reuse:
                     free.append(assembly.buffer)
@@ -185,13 +208,16 @@ class Loader:
 class _Assembly:
     """One batch being put together by several threads."""
 
-    def __init__(self, loader: Loader, indices: Sequence[int], buffer: Tensor, stop: threading.Event) -> None:
-        self.loader, self.indices, self.buffer, self.stop = loader, indices, buffer, stop
+    def __init__(self, loader: Loader, whole: Sequence[int], buffer: Tensor, stop: threading.Event) -> None:
+        self.loader, self.whole, self.buffer, self.stop = loader, whole, buffer, stop
+        self.indices = [whole[place] for place in part_of(len(whole), loader.part)]
         self.batch: Future[Batch] = Future()
-        self._errors: list[Exception | None] = [None] * len(indices)
-        self._generators = [self._generator(index) for index in indices] if loader.training else None
-        self._left = len(indices)
+        self._errors: list[Exception | None] = [None] * len(self.indices)
+        self._generators = [self._generator(index) for index in self.indices] if loader.training else None
+        self._left = len(self.indices)
         self._lock = threading.Lock()
+        if not self.indices:
+            self.batch.set_result(self._finish())
 
     def _generator(self, index: int) -> torch.Generator:
         """The random numbers of one frame in one epoch."""
@@ -244,7 +270,12 @@ class _Assembly:
             images = loader.pipeline.run_batch(images, generators=[self._generators[place] for place in kept] if self._generators else None)
         indices = tuple(self.indices[place] for place in kept)
         labels = torch.tensor([loader._labels[index] for index in indices], dtype=torch.int64)
-        return Batch(images, labels, tuple(loader.rows[index] for index in indices), indices, tuple(skipped))
+        rows = tuple(loader.rows[index] for index in indices)
+        whole_labels, whole_rows = labels, rows
+        if loader.part[1] > 1:
+            whole_labels = torch.tensor([loader._labels[index] for index in self.whole], dtype=torch.int64)
+            whole_rows = tuple(loader.rows[index] for index in self.whole)
+        return Batch(images, labels, rows, indices, tuple(skipped), whole_labels, whole_rows)
 
 
 def _named(dataset: DataSet, row: Row, error: BaseException) -> ZooError:

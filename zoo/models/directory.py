@@ -191,7 +191,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
             save_file(ready, temporary, metadata={"format": "pt"})
             temporary.chmod(storage.FILE_MODE)  # safetensors makes files that only their owner can read
         except (OSError, SafetensorError) as err:
-            raise StorageError(f"{path}: cannot be written: {err}; check free space and permissions") from err
+            needed = sum(tensor.nbytes for tensor in ready.values())
+            raise storage.write_error(path, err, needed=needed, temporary=temporary) from err
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

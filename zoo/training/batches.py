@@ -1,4 +1,7 @@
-"""The batches of a run: those it learns from, the same frames without augmentation, and the validation frames."""
+"""The batches of a run: those it learns from, the same frames without augmentation, and the validation frames.
+
+Each of several processes reads its part of every batch.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def clean_batches(plan: Plan, stop_if_asked: Callable[[], None], advance: Callab
     for batch in _loader(plan, plan.train, training=False):
         stop_if_asked()
         yield batch.images.to(plan.device)
-        advance(len(batch.rows))
+        advance(len(batch.whole_rows))
 
 
 def validation_batches(plan: Plan) -> Loader:
@@ -48,4 +51,5 @@ def _loader(plan: Plan, rows: tuple[Row, ...], *, epoch: int = 0, start: int = 0
         training=training,
         workers=plan.config.train.workers,
         shape=plan.input_shape,
+        part=plan.ranks.part,
     )

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from zoo import storage
@@ -22,7 +21,9 @@ AVERAGE = "ema/"  # before the names of averaged weights
 
 
 def save_checkpoint(folder: Path, state: TrainingState, facts: dict[str, Any]) -> None:
-    """Write the state and torch's random numbers; the previous checkpoint stays until this one is complete.
+    """Write the state; the previous checkpoint stays until this one is complete.
+
+    It holds no random numbers: order and augmentation are drawn from (seed, epoch, frame), dropout from (seed, epoch, batch, rank).
 
     Args:
         folder: ``checkpoints/last`` of the run.
@@ -31,18 +32,26 @@ def save_checkpoint(folder: Path, state: TrainingState, facts: dict[str, Any]) -
     Raises:
         StorageError: it cannot be written.
     """
+    try:
+        _save(folder, state, facts)
+    except StorageError as err:
+        kept = f"the checkpoint before it is intact: 'zoo train --resume {folder.parent.parent}' goes on from it" if folder.exists() else ""
+        raise StorageError(f"{err}; {kept or 'there is no checkpoint before it'}") from err
+
+
+def _save(folder: Path, state: TrainingState, facts: dict[str, Any]) -> None:
     groups = [{key: value for key, value in group.items() if key != "params"} for group in state.optimizer.param_groups]
     with storage.sealed_directory(folder) as new:
         save_tensors(new / WEIGHTS_NAME, state.model.state_dict())
         average = {f"{AVERAGE}{name}": tensor for name, tensor in state.average.model.state_dict().items()} if state.average else {}
-        save_tensors(new / STATE_TENSORS, {**optimizer_tensors(state.optimizer), **average, **_random_state()})
+        save_tensors(new / STATE_TENSORS, {**optimizer_tensors(state.optimizer), **average})
         record = {"schema": SCHEMA, "position": asdict(state.position), "groups": groups, "machine": facts}
         record["scaler"] = state.scaler.state_dict()
         storage.write_json(new / STATE_JSON, record)
 
 
 def load_checkpoint(folder: Path, state: TrainingState) -> dict[str, Any]:
-    """Put a checkpoint into ``state`` and torch's random number generators.
+    """Put a checkpoint into ``state``.
 
     Returns: the facts of the machine that wrote it.
 
@@ -51,7 +60,10 @@ def load_checkpoint(folder: Path, state: TrainingState) -> dict[str, Any]:
     """
     if not storage.recover_directory(folder):
         raise StorageError(f"{folder}: no checkpoint was written before the run stopped; start again with --force")
-    storage.verify_directory(folder)
+    try:
+        storage.verify_directory(folder)
+    except StorageError as err:
+        raise StorageError(f"{err}; the run cannot go on from it{_other_ways(folder)}") from err
     record = storage.read_json(folder / STATE_JSON)
     if record.get("schema") != SCHEMA:
         raise StorageError(
@@ -64,9 +76,18 @@ def load_checkpoint(folder: Path, state: TrainingState) -> dict[str, Any]:
         _restore_average(state.average.model, tensors, folder / STATE_TENSORS)
     if state.scaler.is_enabled():
         state.scaler.load_state_dict(record["scaler"])
-    _restore_random_state(tensors)
     state.position = Position(**record["position"])
     return dict(record["machine"])
+
+
+def _other_ways(folder: Path) -> str:
+    """What can be done with a run whose last checkpoint is damaged."""
+    best = folder.parent / "best"
+    try:
+        storage.verify_directory(best)
+    except StorageError:
+        return "; start again with --force"
+    return f". {best} is sound: 'zoo evaluate {best}' measures that epoch, --pretrained {best / WEIGHTS_NAME} begins a new run from it"
 
 
 def _restore_average(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
@@ -75,19 +96,3 @@ def _restore_average(model: nn.Module, tensors: dict[str, Tensor], path: Path) -
         model.load_state_dict(averaged)
     except RuntimeError as err:
         raise StorageError(f"{path}: the averaged weights do not fit the architecture, whose code may have changed since: {err}") from err
-
-
-def _random_state() -> dict[str, Tensor]:
-    """The generators that random layers such as dropout draw from."""
-    states = {"rng/cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states.update({f"rng/cuda{index}": torch.cuda.get_rng_state(index) for index in range(torch.cuda.device_count())})
-    return states
-
-
-def _restore_random_state(tensors: dict[str, Tensor]) -> None:
-    torch.set_rng_state(tensors["rng/cpu"])
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            if f"rng/cuda{index}" in tensors:
-                torch.cuda.set_rng_state(tensors[f"rng/cuda{index}"], index)

@@ -10,21 +10,22 @@ from typing import Any
 
 import torch
 
-from zoo.errors import InterruptedRunError, MemoryLimitError, UsageError
+from zoo.errors import InterruptedRunError, MemoryLimitError
 from zoo.models.directory import save_model
 from zoo.training.batches import training_batches
 from zoo.training.checkpoint import save_checkpoint
 from zoo.training.config import TrainConfig
 from zoo.training.device import memory_bytes
+from zoo.training.distributed import join
 from zoo.training.finish import finish_model, training_card
 from zoo.training.guard import LIMIT, frame_names, stop_error, target_names
 from zoo.training.interrupt import Interrupt
-from zoo.training.metrics import MetricsLog
-from zoo.training.opening import begin_run, reopen_run
+from zoo.training.launch import Launch
+from zoo.training.opening import open_metrics, open_training
 from zoo.training.optimizer import rate_at, set_rate
-from zoo.training.plan import Plan, make_plan
+from zoo.training.plan import Plan
 from zoo.training.progress import Progress
-from zoo.training.run import CONFIG_NAME, Run, machine_facts, open_run
+from zoo.training.run import Run, machine_facts
 from zoo.training.scores import validate
 from zoo.training.state import TrainingState
 from zoo.training.step import StepResult, take_step
@@ -49,22 +50,16 @@ def train(config: TrainConfig | None = None, *, resume: str | os.PathLike[str] |
         InterruptedRunError: SIGINT or SIGTERM came; the step was finished and a checkpoint written; ``exit_code`` is 130 or 143.
         CheckFailedError: three steps in a row had a loss or gradient that is not finite. MemoryLimitError: a batch does not fit.
             StorageError: the run cannot be written, or is there already. NetworkError, WeightsError: as `zoo.models.load_pretrained`.
-            DataError, UsageError, InputShapeError, UnknownNameError, PluginError: as `zoo.training.make_plan`.
+            PeerError: another process failed. DataError, UsageError, InputShapeError, UnknownNameError, PluginError: as
+            `zoo.training.make_plan`.
 
     Example: >>> run = zoo.train(zoo.TrainConfig.from_mapping({"train": {"epochs": 3}})); zoo.load(run.path)
     """
-    progress = progress or Progress()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices), torch.backends.cudnn.flags(enabled=True, deterministic=True):
-        if resume is None:
-            plan = make_plan(config or TrainConfig(), progress=progress)
-            run, state = begin_run(plan, progress)
-        elif config is None:
-            path = open_run(resume)
-            plan = make_plan(TrainConfig.read(path / CONFIG_NAME), progress=progress)
-            run, state = reopen_run(path, plan, progress)
-        else:
-            raise UsageError("got config and resume; a resumed run keeps its own configuration, so pass one of the two")
+    deterministic = torch.backends.cudnn.flags(enabled=True, deterministic=True)
+    with torch.random.fork_rng(devices=devices), deterministic, join(Launch.from_environment()) as ranks:
+        progress = progress if progress and ranks.writes else Progress()
+        plan, run, state = open_training(config, resume, ranks, progress)
         try:
             return fit(plan, run, state, progress)
         except (torch.OutOfMemoryError, RuntimeError) as err:
@@ -78,28 +73,30 @@ def train(config: TrainConfig | None = None, *, resume: str | os.PathLike[str] |
 
 def fit(plan: Plan, run: Run, state: TrainingState, progress: Progress) -> Run:
     """Train the planned model from ``state`` on, in its run directory; errors as `train`."""
-    settings, position = plan.config.train, state.position
+    settings, position, ranks = plan.config.train, state.position, plan.ranks
     criterion = plan.build_criterion()
-    facts = machine_facts(plan.device, plan.precision)
+    facts = machine_facts(plan.device, plan.precision, ranks.size)
     patience = settings.patience if plan.val else 0
     saved_s = time.monotonic()
     began_s = saved_s - position.elapsed_s
-    log = MetricsLog(run.path, loggers=plan.config.output.loggers, keep_bytes=position.metrics_bytes, warn=progress.note)
-    with log, Interrupt() as interrupt:
+    log = open_metrics(plan, run, position, progress)
+    with log, Interrupt(launched=ranks.size > 1) as interrupt:
 
         def stop_if_asked(*, save: bool = True) -> None:
-            if interrupt.received is not None:
+            if number := ranks.highest(interrupt.received or 0):  # all processes stop after the same step
                 if save:
                     checkpoint()
+                    ranks.highest(0)  # a process that ends makes the launcher end the others, so they wait for the one that writes
                 raise InterruptedRunError(
-                    f"after step {position.step} of {plan.steps}; 'zoo train --resume {run.path}' goes on from there",
-                    signal_number=interrupt.received,
+                    f"after step {position.step} of {plan.steps}; 'zoo train --resume {run.path}' goes on from there", signal_number=number
                 )
 
         def checkpoint() -> None:
             nonlocal saved_s
+            if not ranks.writes:
+                return
             position.elapsed_s = time.monotonic() - began_s
-            position.metrics_bytes = log.size_bytes
+            position.metrics_bytes = log.sync()
             save_checkpoint(run.last, state, facts)
             saved_s = time.monotonic()
 
@@ -136,7 +133,8 @@ def fit(plan: Plan, run: Run, state: TrainingState, progress: Progress) -> Run:
             progress.epoch(record)
             if val and val["val_loss"] < position.best.get("val_loss", float("inf")):
                 position.best = {"epoch": position.epoch, **val}
-                save_model(run.best, state.evaluated, training_card(plan, run, position, val))
+                if ranks.writes:
+                    save_model(run.best, state.evaluated, training_card(plan, run, position, val))
             checkpoint()
             stop_if_asked()
 
@@ -150,7 +148,8 @@ def fit(plan: Plan, run: Run, state: TrainingState, progress: Progress) -> Run:
         position.elapsed_s = time.monotonic() - began_s
         log.append({"event": "end", "step": position.step, "epoch": position.epoch, **val, "elapsed_s": position.elapsed_s})
     card = training_card(plan, run, position, val)
-    save_model(run.model, state.evaluated, card)
+    if ranks.writes:
+        save_model(run.model, state.evaluated, card)
     return replace(run, summary=card["training"])
 
 

@@ -36,16 +36,19 @@ class Fault:
         return self.reason if self.overflow else f"{self.reason}; look at {describe_frames(self.rows)}"
 
 
-def loss_fault(loss: float, images: Tensor, rows: Sequence[Row]) -> Fault | None:
-    """Return the fault of a batch with this mean loss, or ``None``.
+def is_finite(images: Tensor) -> Tensor:
+    """Return ``(N,)`` uint8: 1 for each of the images ``(N, C, H, W)`` whose pixels are all finite."""
+    return torch.isfinite(images).flatten(1).all(1).to(torch.uint8)
+
+
+def loss_fault(loss: float, sound: Tensor, rows: Sequence[Row]) -> Fault:
+    """Return the fault of a batch whose mean loss is not finite.
 
     Args:
         loss: of the batch.
-        images: ``(N, C, H, W)``, what the model saw. rows: its frames.
+        sound: ``(N,)``, from `is_finite`, of what the model saw. rows: its frames.
     """
-    if math.isfinite(loss):
-        return None
-    bad = [row for row, image in zip(rows, images, strict=True) if not bool(torch.isfinite(image).all())]
+    bad = [row for row, finite in zip(rows, sound.tolist(), strict=True) if not finite]
     where = f", and so are pixels of {len(bad)} of {len(rows)} frames after the pipeline" if bad else ""
     return Fault(f"the loss is {loss}{where}", tuple(bad or rows))
 

@@ -13,14 +13,20 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interrupt:
     """Inside ``with``, the first SIGINT or SIGTERM is noted instead of acted on; the second acts as it did before.
 
+    Processes of a launcher ignore the second: it passes on what they may have got directly, and kills what does not stop in its time.
+
     In a thread other than the main one nothing is caught, for Python delivers signals to the main thread only.
+
+    Args:
+        launched: whether a launcher started this process with others.
 
     Attributes:
         received: number of the signal that came, or ``None``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, launched: bool = False) -> None:
         self.received: int | None = None
+        self._launched = launched
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -34,7 +40,8 @@ class Interrupt:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = number
-        self._restore()
+        if not self._launched:
+            self._restore()
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -85,22 +85,26 @@ class MetricsLog:
         self._loggers: dict[str, Logger] = {}
         for spec in loggers:
             self._build(spec, run)
-        self._stream = path.open("ab")
+        self._path, self._stream = path, path.open("ab", buffering=0)
         self._stream.truncate(keep_bytes)
         for record in read_metrics(run):
             for spec, logger in list(self._loggers.items()):
                 self._call(spec, "replay" if hasattr(logger, "replay") else "log", record)
 
     def append(self, record: Mapping[str, object]) -> None:
-        """Write one record; NaN becomes ``null``."""
+        """Write one record; NaN becomes ``null``. Raises: StorageError: the disk is full; a resume cuts off what was written of it."""
         line = storage.finite(dict(record))
-        self._stream.write((json.dumps(line, allow_nan=False) + "\n").encode())
-        self._stream.flush()
+        rest = (json.dumps(line, allow_nan=False) + "\n").encode()
+        try:
+            while rest:
+                rest = rest[self._stream.write(rest) :]
+        except OSError as err:
+            raise storage.write_error(self._path, err, needed=len(rest)) from err
         self._tell(line)
 
-    @property
-    def size_bytes(self) -> int:
-        """Length of the file."""
+    def sync(self) -> int:
+        """Bring the file to the disk, so that a power cut leaves what a checkpoint counts on; return its length."""
+        os.fsync(self._stream.fileno())
         return os.fstat(self._stream.fileno()).st_size
 
     def __enter__(self) -> MetricsLog:
@@ -130,6 +134,23 @@ class MetricsLog:
         except Exception as err:
             del self._loggers[name]
             self._warn(f"logger {name!r} failed and gets no more records: {type(err).__name__}: {err}")
+
+
+class NoMetrics:
+    """Stands for `MetricsLog` in the processes that write nothing."""
+
+    def append(self, record: Mapping[str, object]) -> None:
+        """Forget the record."""
+
+    def sync(self) -> int:
+        """There is no file."""
+        return 0
+
+    def __enter__(self) -> NoMetrics:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        return
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:

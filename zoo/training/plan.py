@@ -16,7 +16,7 @@ from zoo.data import DataSet, Row, open_data
 from zoo.data.dataset import with_products
 from zoo.data.geometry import AnySizePipeline, fit_pipeline
 from zoo.entries import Entry
-from zoo.errors import DataError, InputShapeError
+from zoo.errors import DataError, InputShapeError, UsageError
 from zoo.models.build import build_model, build_shell
 from zoo.models.directory import find_run
 from zoo.models.freeze import freeze_until
@@ -25,6 +25,8 @@ from zoo.registry import get_registry
 from zoo.steps import Pipeline
 from zoo.training.config import TrainConfig, TrainSettings
 from zoo.training.device import find_device, find_precision
+from zoo.training.distributed import Ranks
+from zoo.training.launch import Launch
 from zoo.training.metrics import check_loggers
 from zoo.training.progress import Progress
 
@@ -45,9 +47,11 @@ class Plan:
         entry, options: the architecture and all its options.
         input_shape: ``(1, H, W)`` of a preprocessed frame, which the model is built for.
         device, precision: ``fp32``, or autocast to ``bf16`` or ``fp16``.
-        batch_size: frames per forward pass, at most the number of training frames. accumulate: passes per optimizer step.
+        batch_size: frames per forward pass of all processes together, at most the number of training frames. accumulate: passes per
+            optimizer step.
         parameters: of the model. trained: of them those that are not frozen.
         notes: decisions that a user should be told, one line each.
+        ranks: the processes that share the work.
     """
 
     config: TrainConfig
@@ -65,6 +69,7 @@ class Plan:
     parameters: int
     trained: int
     notes: tuple[str, ...] = field(default=())
+    ranks: Ranks = field(default_factory=lambda: Ranks(Launch()))
 
     @property
     def label(self) -> str:
@@ -153,15 +158,16 @@ class Plan:
         frozen = (
             f", {self.trained:,} of them trained (frozen until {self.config.model.freeze_until})" if self.config.model.freeze_until else ""
         )
+        where = str(self.device) if self.ranks.size == 1 else f"{self.device.type} in {self.ranks.size} processes"
         lines += [
             ("frames", f"{height}x{width} after {self.pipeline}"),
             ("model", f"{self.label}, {self.parameters:,} parameters{frozen}"),
-            ("training", f"{schedule}, {self.precision} on {self.device}, seed {train.seed}"),
+            ("training", f"{schedule}, {self.precision} on {where}, seed {train.seed}"),
         ]
         return lines + [("note", text) for text in self.notes]
 
 
-def make_plan(config: TrainConfig, *, progress: Progress | None = None) -> Plan:
+def make_plan(config: TrainConfig, *, progress: Progress | None = None, ranks: Ranks | None = None) -> Plan:
     """Open the data and settle everything that a run depends on. A registered data set that is not there yet is made.
 
     The model is built for the shape that the pipeline gives. Where the architecture refuses that shape and its error names options that
@@ -170,6 +176,7 @@ def make_plan(config: TrainConfig, *, progress: Progress | None = None) -> Plan:
     Args:
         config: what was asked for.
         progress: is told how many files of the data are ready.
+        ranks: the processes that share the work; by default this one is alone.
 
     Raises:
         DataError: the data break a rule that the message names. UnknownNameError, UsageError, PipelineError: a name or option is wrong.
@@ -183,7 +190,8 @@ def make_plan(config: TrainConfig, *, progress: Progress | None = None) -> Plan:
         "losses", config.train.loss, options=loss_options, class_weights=None
     )  # a value out of range is told before data are made
     check_loggers(config.output.loggers)
-    device = find_device(config.train.device)
+    ranks = ranks or Ranks(Launch())
+    device = ranks.device(find_device(config.train.device))
     Pipeline.from_list(config.pipeline)  # a wrong step is told before data are made or read
     dataset = open_data(
         config.data.source,
@@ -208,8 +216,10 @@ def make_plan(config: TrainConfig, *, progress: Progress | None = None) -> Plan:
         notes.append(
             f"{entry.name} in its published layout does not take {height}x{width}, so {words} is set: a variant, not the published network"
         )
-    wanted, accumulate = _choose_batch(config, input_shape)
-    batch_size = min(wanted, len(train))
+    wanted, accumulate = _choose_batch(config, input_shape, ranks.size)
+    batch_size = min(wanted, len(train) // ranks.size * ranks.size)
+    if batch_size == 0:
+        raise DataError(f"{dataset.name}: got {len(train)} training frames for {ranks.size} processes, expected one or more for each")
     if batch_size < wanted:
         notes.append(f"batch size {batch_size} instead of {wanted}: there are no more training frames")
     if not val:
@@ -249,6 +259,7 @@ def make_plan(config: TrainConfig, *, progress: Progress | None = None) -> Plan:
         parameters=count_parameters(shell),
         trained=sum(parameter.numel() for parameter in shell.parameters() if parameter.requires_grad),
         notes=tuple(notes),
+        ranks=ranks,
     )
 
 
@@ -292,10 +303,18 @@ def _name_mixture(train: Sequence[Row]) -> list[str]:
     return [f"--allow-product: training on products {mixed}"] if len(counts) > 1 else []
 
 
-def _choose_batch(config: TrainConfig, input_shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Return batch size and accumulation; chosen ones make 16 frames a step, and keep hrcn's activations below 3 GiB at any frame size."""
+def _choose_batch(config: TrainConfig, input_shape: tuple[int, int, int], processes: int = 1) -> tuple[int, int]:
+    """Return batch size and accumulation; chosen ones make 16 frames a step, and keep hrcn's activations below 3 GiB at any frame size.
+
+    Every process takes the same number of frames of a batch.
+    """
     given = config.train.batch_size
-    batch_size = given or max(1, min(STEP_FRAMES, BATCH_PIXELS // (input_shape[1] * input_shape[2])))
+    if given and given % processes:
+        raise UsageError(
+            f"got batch size {given} for {processes} processes, expected a multiple of {processes}: it counts the frames of all together"
+        )
+    each = max(1, min(STEP_FRAMES // processes, BATCH_PIXELS // (input_shape[1] * input_shape[2])))
+    batch_size = given or each * processes
     return batch_size, config.train.accumulate or (1 if given else -(-STEP_FRAMES // batch_size))
 
 

@@ -24,6 +24,7 @@ from zoo.ops.native import backend
 from zoo.origin import describe_origin, find_origin
 from zoo.registry import get_registry
 from zoo.training.config import TrainConfig
+from zoo.training.metrics import parse_logger
 
 CONFIG_NAME = "config.toml"
 ENVIRONMENT_NAME = "environment.json"
@@ -125,8 +126,34 @@ def open_run(run: str | os.PathLike[str]) -> Path:
     return path
 
 
-def write_environment(path: Path, config: TrainConfig, facts: Mapping[str, Any], *, pretrained: Mapping[str, Any] | None = None) -> None:
-    """Write ``environment.json``: versions, commit, machine, seed, command, origin of every name, and what became of pretrained weights."""
+def find_run_of_job(config: TrainConfig, job: str) -> str:
+    """Return the run that this job of a launcher began, as text, or nothing where it had not come so far.
+
+    What it left of a run that it had hardly begun is removed, for it could neither be resumed nor begun again.
+
+    Args:
+        config: ``output.path`` says where to look, else it is among ``runs/*``.
+        job: `zoo.training.launch.Launch.job`.
+    """
+    if not job:
+        return ""
+    places = [config.output.path] if config.output.path else sorted(Path(RUNS_FOLDER).glob("*-[0-9][0-9][0-9]*"), reverse=True)
+    for path in places:
+        if (path / ENVIRONMENT_NAME).is_file() and storage.read_json(path / ENVIRONMENT_NAME).get("job") == job:
+            if all((path / name).is_file() for name in (CONFIG_NAME, MANIFEST_NAME)):
+                return str(path)
+            shutil.rmtree(path)
+    return ""
+
+
+def write_environment(
+    path: Path, config: TrainConfig, facts: Mapping[str, Any], *, pretrained: Mapping[str, Any] | None = None, job: str = ""
+) -> None:
+    """Write ``environment.json``: versions, commit, machine, seed, command, origin of every name, and what became of pretrained weights.
+
+    Args:
+        job: of the launcher that started this process; a restart finds the run by it.
+    """
     versions = {name: _version(name) for name in PACKAGES}
     storage.write_json(
         path / ENVIRONMENT_NAME,
@@ -142,6 +169,7 @@ def write_environment(path: Path, config: TrainConfig, facts: Mapping[str, Any],
             "command": sys.argv,
             "names": _origins(config),
             "pretrained": pretrained,
+            "job": job,
         },
     )
 
@@ -150,15 +178,16 @@ def _origins(config: TrainConfig) -> list[dict[str, str]]:
     """Kind and origin of every registered name that a run uses."""
     registry = get_registry()
     names = [("models", config.model.name), ("losses", config.train.loss), *(("steps", str(step["step"])) for step in config.pipeline)]
-    names += [("loggers", name) for name in config.output.loggers]
+    names += [("loggers", parse_logger(spec)[0]) for spec in config.output.loggers]
     if str(config.data.source) in registry.names("datasets"):
         names.append(("datasets", str(config.data.source)))
     return [{"kind": kind, **describe_origin(registry.get(kind, name))} for kind, name in names]
 
 
-def machine_facts(device: torch.device, precision: str) -> dict[str, Any]:
+def machine_facts(device: torch.device, precision: str, processes: int = 1) -> dict[str, Any]:
     """Return what the last bits of a training depend on besides the configuration."""
     facts: dict[str, Any] = {"torch": torch.__version__, "device": device.type, "precision": precision, "threads": torch.get_num_threads()}
+    facts["processes"] = processes
     facts["cpu"] = torch.backends.cpu.get_cpu_capability()
     facts["kernels"] = backend()["simd"] or "torch"
     if device.type == "cuda":

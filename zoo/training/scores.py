@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zoo.data import Row
+from zoo.data import Batch, Row
 from zoo.training.batches import validation_batches
 from zoo.training.guard import describe_frames
 from zoo.training.plan import Criterion, Plan
@@ -49,6 +49,13 @@ def forward(plan: Plan, model: nn.Module, images: Tensor) -> Tensor:
     return logits.float()
 
 
+def score_batch(plan: Plan, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return float32 logits ``(N, K)`` and class indices ``(N,)`` of a whole batch; each process runs the model on its part of it."""
+    images = batch.images.to(plan.device)
+    part = forward(plan, model, images) if len(images) else images.new_empty((0, len(plan.dataset.labels)))
+    return plan.ranks.gather(part, len(batch.whole_rows)), batch.whole_labels.to(plan.device)
+
+
 def validate(plan: Plan, model: nn.Module, criterion: Criterion, progress: Progress, stop_if_asked: Callable[[], None]) -> dict[str, float]:
     """Return loss, accuracy and balanced accuracy on the validation frames; empty if there are none.
 
@@ -65,15 +72,14 @@ def validate(plan: Plan, model: nn.Module, criterion: Criterion, progress: Progr
     with torch.no_grad():
         for batch in validation_batches(plan):
             stop_if_asked()
-            logits = forward(plan, model, batch.images.to(plan.device))
-            labels = batch.labels.to(plan.device)
+            logits, labels = score_batch(plan, model, batch)
             loss = criterion(logits, labels).item()
             if not math.isfinite(loss):
-                bad += [row for row, finite in zip(batch.rows, torch.isfinite(logits).all(1), strict=True) if not finite]
+                bad += [row for row, finite in zip(batch.whole_rows, torch.isfinite(logits).all(1), strict=True) if not finite]
             sums.add(loss, logits, labels)
             hit = (logits.argmax(1) == labels).cpu()
-            right.index_add_(0, batch.labels, hit.float())
-            count.index_add_(0, batch.labels, torch.ones(len(hit)))
+            right.index_add_(0, batch.whole_labels, hit.float())
+            count.index_add_(0, batch.whole_labels, torch.ones(len(hit)))
     if not math.isfinite(sums.loss):
         where = f": the model gives no finite logits for {describe_frames(bad)}" if bad else ""
         progress.note(f"the validation loss is {sums.loss}{where}")

@@ -12,9 +12,9 @@ from torch import nn
 
 from zoo.data import Row
 from zoo.data.loader import Batch
-from zoo.training.guard import Fault, gradient_fault, loss_fault
+from zoo.training.guard import Fault, gradient_fault, is_finite, loss_fault
 from zoo.training.plan import Criterion, Plan
-from zoo.training.scores import Sums, forward
+from zoo.training.scores import Sums, score_batch
 from zoo.training.state import TrainingState
 
 
@@ -42,22 +42,24 @@ def take_step(plan: Plan, state: TrainingState, criterion: Criterion, batches: I
     statistics), the average, nor the optimizer. Its batches are used up all the same. The learning rate has to be set already.
     """
     began_s = time.monotonic()
-    model, optimizer, scaler = state.model, state.optimizer, state.scaler
+    model, optimizer, scaler, ranks = state.model, state.optimizer, state.scaler, plan.ranks
     sums, norm, fault, rows = Sums(), math.nan, None, list[Row]()
     state.buffers.keep()
-    for batch in islice(batches, size):
+    for number, batch in enumerate(islice(batches, size), start=state.position.batch):
         if fault:
             continue  # the other batches of a step that is left out
-        images, labels = batch.images.to(plan.device), batch.labels.to(plan.device)
-        logits = forward(plan, model, images)  # (N, K) float32
+        ranks.seed(plan.config.train.seed, state.position.epoch, number)
+        logits, labels = score_batch(plan, model, batch)  # (N, K) float32, (N,)
         loss = criterion(logits, labels)
         value = loss.item()
-        rows.extend(batch.rows)
-        fault = loss_fault(value, images, batch.rows)
+        rows.extend(batch.whole_rows)
+        if not math.isfinite(value):
+            fault = loss_fault(value, ranks.gather(is_finite(batch.images), len(batch.whole_rows)), batch.whole_rows)
         if not fault:
             scaler.scale(loss / size).backward()  # type: ignore[no-untyped-call]
             sums.add(value, logits, labels)
     if not fault:
+        ranks.sum_gradients(model.parameters())
         scaler.unscale_(optimizer)
         total = nn.utils.get_total_norm([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
         norm = total.item()
