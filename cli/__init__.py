@@ -25,7 +25,7 @@ COMMANDS = {
     "compare": ("zoo.cli.compare:compare", "Compare runs on the frames that each was evaluated on."),
     "predict": ("zoo.cli.predict:predict", "Classify FITS files: class and probability of every frame."),
     "profile": ("zoo.cli.profile:profile", "Measure what models and ops cost on this machine: memory and latency."),
-    "data": ("zoo.cli.data:data", "List, show, simulate and split data sets."),
+    "data": ("zoo.cli.data:data", "List, show, simulate, split and audit data sets."),
     "models": ("zoo.cli.models:models", "List and show architectures."),
     "steps": ("zoo.cli.steps:steps", "List and show preprocessing steps."),
     "plugins": ("zoo.cli.plugins:plugins", "List and check plugins, or write a new one."),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.cli.data_audit import audit
+from zoo.cli.option_groups import source_options
 from zoo.registry import get_registry
 
 if TYPE_CHECKING:
@@ -16,25 +18,13 @@ if TYPE_CHECKING:
 
 GROUPS = ("label", "target", "instrument", "filter", "product", "split")
 
-_Options = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-
-def _source_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say how a source is read."""
-    options: tuple[_Options, ...] = (
-        click.option("--root", type=click.Path(path_type=Path), help="Folder with the files of a manifest, or of a registered data set."),
-        click.option("--labels", metavar="A,B", help="Classes in index order.  [default: galaxy,NSC]"),
-        click.option("--target-regex", metavar="REGEX", help="Class folders: what names the target in a file's path."),
-        click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of a registered data set; may be repeated."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
-
 
 @click.group()
 def data() -> None:
-    """List, show, simulate and split data sets."""
+    """List, show, simulate, split and audit data sets."""
+
+
+data.add_command(audit)
 
 
 @data.command("list")
@@ -63,7 +53,7 @@ def list_data(as_json: bool) -> None:
 
 @data.command("show")
 @click.argument("source", metavar="NAME|PATH")
-@_source_options
+@source_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show_data(
     source: str, root: Path | None, labels: str | None, target_regex: str | None, options: tuple[str, ...], as_json: bool
@@ -135,7 +125,7 @@ def simulate(out: Path, name: str, options: tuple[str, ...], force: bool, as_jso
 @data.command("split")
 @click.argument("source", metavar="PATH")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Manifest to write.")
-@_source_options
+@source_options
 @click.option("--seed", default=0, show_default=True, help="Another seed gives another split.")
 @click.option("--val", default=0.15, show_default=True, help="Fraction of the targets of each class for validation.")
 @click.option("--test", default=0.25, show_default=True, help="Fraction of the targets of each class for the test.")

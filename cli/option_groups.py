@@ -1,8 +1,9 @@
-"""A command whose ``--help`` shows its options in groups, each under a title."""
+"""Options that commands share, and a command whose ``--help`` shows its options in groups, each under a title."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -32,3 +33,16 @@ class GroupedCommand(click.Command):
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
+
+
+def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of the ``zoo data`` commands that say how a source is read."""
+    options = (
+        click.option("--root", type=click.Path(path_type=Path), help="Folder with the files of a manifest, or of a registered data set."),
+        click.option("--labels", metavar="A,B", help="Classes in index order.  [default: galaxy,NSC]"),
+        click.option("--target-regex", metavar="REGEX", help="Class folders: what names the target in a file's path."),
+        click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of a registered data set; may be repeated."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function

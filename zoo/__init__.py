@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo import data, errors, frames, ops, steps, storage
     from zoo import testing as testing
+    from zoo.auditing import audit
     from zoo.data.dataset import DataSet
     from zoo.entries import Option
     from zoo.errors import ZooError
@@ -39,6 +40,7 @@ _EXPORTS = {
     "train": "zoo.training",
     "evaluate": "zoo.evaluation",
     "compare": "zoo.evaluation",
+    "audit": "zoo.auditing",
     "predict": "zoo.prediction",
     "profile": "zoo.profiling",
 }
@@ -52,6 +54,7 @@ __all__ = [
     "TrainConfig",
     "ZooError",
     "__version__",
+    "audit",
     "compare",
     "create_model",
     "data",

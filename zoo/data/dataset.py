@@ -247,7 +247,7 @@ def _without_missing(manifest: Manifest, policy: Literal["drop", "keep", "refuse
     missing = manifest.missing()
     if not missing:
         return manifest
-    files = sorted({str(manifest.path_of(row)) for row in missing})
+    files = sorted({str(manifest.path_of(row)) for row in {row.path or row.rootname: row for row in missing}.values()})
     say = f"{len(missing)} of {len(manifest)} frames are missing ({len(files)} files): {summarise(files)}"
     if policy == "keep":
         return manifest.with_rows(manifest.rows, say)

@@ -170,14 +170,14 @@ def _measure_frame(row: Row, frame: Frame) -> tuple[tuple[str, ...], list[float]
     exptime = math.log10(row.exptime) if row.exptime > 0 else math.nan
     bias = float(np.mean([region.bias for region in frame.regions])) if frame.regions else math.nan
     gain = float(np.mean([region.gain for region in frame.regions])) if frame.regions else math.nan
-    image = _reduced(frame.decode()[0])
+    image = reduced(frame.decode()[0])
     sky, noise = sky_and_noise(image)
     numbers = [exptime, row.dec, math.cos(angle), math.sin(angle), bias, gain]
-    return categories, numbers, _thumbnail(image, sky, noise), pixel_statistics(image, sky, noise)
+    return categories, numbers, thumbnail(image, sky, noise), pixel_statistics(image, sky, noise)
 
 
-def _reduced(image: Tensor) -> Tensor:
-    """Block mean to at most 512 x 1024; blocks with an invalid pixel are invalid."""
+def reduced(image: Tensor) -> Tensor:
+    """Block mean of a ``(H, W)`` image to at most 512 x 1024; blocks with an invalid pixel are invalid."""
     factor = max(1, *(-(-side // most) for side, most in zip(image.shape, _MAX_SIZE, strict=True)))
     return image if factor == 1 else F.avg_pool2d(image[None, None], factor)[0, 0]
 
@@ -203,12 +203,16 @@ def _sum(values: Pixels) -> float:
     return float(values.sum(dtype=np.float64))
 
 
-def _thumbnail(image: Tensor, sky: float, noise: float) -> Array:
+def thumbnail(image: Tensor, sky: float, noise: float) -> Array:
     """16 x 16 means of asinh(I2 / (3 noise)), I2 as in :func:`pixel_statistics`."""
     if not math.isfinite(sky) or not noise > 0 or min(image.shape) < 2:
         return np.full(THUMBNAIL**2, math.nan)
-    stretched = np.arcsinh(_halved(_light(image, sky)) / np.float32(1.5 * noise))
-    return F.adaptive_avg_pool2d(torch.from_numpy(stretched)[None, None], THUMBNAIL).double().flatten().numpy()
+    return F.adaptive_avg_pool2d(stretched(image, sky, noise)[None, None], THUMBNAIL).double().flatten().numpy()
+
+
+def stretched(image: Tensor, sky: float, noise: float) -> Tensor:
+    """asinh(I2 / (3 noise)), ``(H / 2, W / 2)``, I2 as in :func:`pixel_statistics`."""
+    return torch.from_numpy(np.arcsinh(_halved(_light(image, sky)) / np.float32(1.5 * noise)))
 
 
 def _gini(values: Pixels) -> float:

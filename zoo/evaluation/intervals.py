@@ -66,27 +66,61 @@ def accuracy_interval(correct: ArrayLike, targets: Sequence[str], *, level: floa
         UsageError: there are no frames, the lengths differ, or ``level`` is not in (0, 1).
     """
     right = np.asarray(correct, dtype=bool)
-    index, n_targets = _groups(targets, right.size, level)
-    n, hits = np.bincount(index), np.bincount(index, weights=right)
-    estimate = float(right.mean())
-    if n_targets < 2:
-        without = np.full(n_targets, np.nan)
-    else:
-        without = (hits.sum() - hits) / (n.sum() - n)
-    interval = _logit_interval(estimate, without, np.unique(np.asarray(targets)).tolist(), level)
+    index, _ = _groups(targets, right.size, level)
+    names = np.unique(np.asarray(targets)).tolist()
+    return count_interval(np.bincount(index, weights=right), np.bincount(index), names, level=level)
+
+
+def count_interval(hits: ArrayLike, counts: ArrayLike, names: Sequence[str], *, level: float = LEVEL) -> Interval:
+    """Return the interval of a frame accuracy from the counts of each target, as `accuracy_interval` does from frames.
+
+    Args:
+        hits, counts: ``(G,)``, the frames of each target that were called right, and all of them, at least one each.
+        names: the G targets.
+        level: nominal coverage, in (0, 1).
+    """
+    right, n = np.asarray(hits, dtype=np.float64), np.asarray(counts, dtype=np.float64)
+    estimate = float(right.sum() / n.sum())
+    interval = _logit_interval(estimate, _without_each(right, n), names, level)
     if not interval.reason:
         return interval
-    floor = _exact_lower(int((hits == n).sum()), n_targets, level)
-    return Interval(estimate, interval.lower, interval.upper, n_targets, interval.reason, floor)
+    floor = _exact_lower(int((right == n).sum()), len(names), level)
+    return Interval(estimate, interval.lower, interval.upper, len(names), interval.reason, floor)
+
+
+def exceeding_p(hits: ArrayLike, counts: ArrayLike, names: Sequence[str], value: float) -> float:
+    """Return the one-sided p-value of a frame accuracy against "the accuracy over new targets is at most ``value``".
+
+    It is the p at which the lower end of the interval of level ``1 - 2 p``, or the floor where there is no interval, equals ``value``.
+
+    Args:
+        hits, counts, names: as for `count_interval`. value: in (0, 1); for any other nothing can exceed it, and p is 1.
+    """
+    right, n = np.asarray(hits, dtype=np.float64), np.asarray(counts, dtype=np.float64)
+    if not 0.0 < value < 1.0:
+        return 1.0
+    from scipy.special import betainc, logit, stdtr
+
+    estimate, without = float(right.sum() / n.sum()), _without_each(right, n)
+    if _degenerate(estimate, without, names):
+        whole = int((right == n).sum())
+        return float(betainc(whole, len(names) - whole + 1, value)) if whole else 1.0
+    theta, count = logit(without), len(names)
+    variance = (count - 1) / count * float(np.sum((theta - theta.mean()) ** 2))
+    return float(stdtr(count - 1, float(logit(value) - logit(estimate)) / variance**0.5))
 
 
 def macro_interval(correct: ArrayLike, targets: Sequence[str], *, level: float = LEVEL) -> Interval:
     """Return the interval of the mean over targets of each target's accuracy. Arguments and Raises: as `accuracy_interval`."""
     right = np.asarray(correct, dtype=bool)
-    index, n_targets = _groups(targets, right.size, level)
-    each = np.bincount(index, weights=right) / np.bincount(index)
-    without = (each.sum() - each) / max(n_targets - 1, 1)
-    return _logit_interval(float(each.mean()), without, np.unique(np.asarray(targets)).tolist(), level)
+    index, _ = _groups(targets, right.size, level)
+    return share_interval(np.bincount(index, weights=right) / np.bincount(index), np.unique(np.asarray(targets)).tolist(), level=level)
+
+
+def share_interval(each: ArrayLike, names: Sequence[str], *, level: float = LEVEL) -> Interval:
+    """Return the interval of the mean of one score per target, ``(G,)`` in [0, 1], as `macro_interval` does from frames."""
+    values = np.asarray(each, dtype=np.float64)
+    return _logit_interval(float(values.mean()), _without_each(values, np.ones(values.size)), names, level)
 
 
 def jackknife(statistic: Callable[[NDArray[np.bool_]], float], targets: Sequence[str], *, level: float = LEVEL) -> Interval:
@@ -104,6 +138,14 @@ def jackknife(statistic: Callable[[NDArray[np.bool_]], float], targets: Sequence
     estimate = statistic(np.ones(len(targets), dtype=bool))
     without = np.array([statistic(index != g) for g in range(n_targets)] if n_targets > 1 else [np.nan])
     return _logit_interval(estimate, without, np.unique(np.asarray(targets)).tolist(), level)
+
+
+def _without_each(hits: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``(G,)``: the accuracy without each target, NaN where nothing is left."""
+    out = np.full(hits.size, np.nan)
+    rest = counts.sum() - counts
+    np.divide(hits.sum() - hits, rest, out=out, where=rest > 0)
+    return out
 
 
 def _groups(targets: Sequence[str], size: int, level: float) -> tuple[NDArray[np.intp], int]:
