@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.data_audit import audit
+from zoo.cli.data_fetch import fetch
 from zoo.cli.option_groups import source_options
 from zoo.registry import get_registry
 
@@ -21,10 +22,11 @@ GROUPS = ("label", "target", "instrument", "filter", "product", "split")
 
 @click.group()
 def data() -> None:
-    """List, show, simulate, split and audit data sets."""
+    """List, show, simulate, split, audit and fetch data sets."""
 
 
 data.add_command(audit)
+data.add_command(fetch)
 
 
 @data.command("list")

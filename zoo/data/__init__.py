@@ -1,5 +1,6 @@
 """Data: manifests, class folders, splits by target, the loader, and the baselines that stand beside every accuracy."""
 
+from zoo.data.archive import FetchedFile, FetchPlan, FetchReport, fetch
 from zoo.data.baselines import Baselines, fit_baselines
 from zoo.data.dataset import LABELS, DataSet, open_data
 from zoo.data.folders import read_folder
@@ -14,6 +15,9 @@ __all__ = [
     "Baselines",
     "Batch",
     "DataSet",
+    "FetchPlan",
+    "FetchReport",
+    "FetchedFile",
     "Loader",
     "Manifest",
     "Row",
@@ -21,6 +25,7 @@ __all__ = [
     "assign_splits",
     "check_classes",
     "check_splits",
+    "fetch",
     "fit_baselines",
     "open_data",
     "read_folder",

@@ -169,7 +169,7 @@ class Manifest:
         return absolute.relative_to(folder).as_posix() if absolute.is_relative_to(folder) else absolute.as_posix()
 
     @classmethod
-    def read_csv(cls, path: Path | str, root: Path | str | None = None) -> Manifest:
+    def read_csv(cls, path: Path | str, root: Path | str | None = None, *, find: bool = True) -> Manifest:
         """Read a manifest.
 
         Column names match without case. ``ID``, ``OBSID`` and ``HDU Index`` of the published lists stand for ``target``, ``rootname`` and
@@ -179,6 +179,7 @@ class Manifest:
         Args:
             path: the CSV, UTF-8.
             root: relative paths and files without a path are looked for below it; by default the CSV's own folder.
+            find: whether to look for the files of rows without a path.
 
         Raises:
             DataError: a column is missing or named twice, a value cannot be read, or two rows name the same frame. The message has file and
@@ -190,7 +191,7 @@ class Manifest:
             raise DataError(f"{root}: got no such folder, expected the folder that holds the frames of {path}")
         rows = unify_targets(tuple(_read_rows(path)))
         manifest = cls(rows, root, source=path)
-        return _find_files(manifest) if any(not row.path for row in rows) else manifest
+        return _find_files(manifest) if find and any(not row.path for row in rows) else manifest
 
 
 def summarise(names: Sequence[str], limit: int = _LISTED) -> str:
@@ -313,6 +314,11 @@ def _index(text: str, name: str, meaning: str, where: str) -> int | None:
     return int(text)
 
 
+def twin_of(rootname: str) -> str:
+    """The name of an exposure's other copy, retransmitted or not: suffix ``s`` for ``q`` and the reverse; other names as they are."""
+    return rootname[:-1] + {"q": "s", "s": "q"}.get(rootname[-1:], rootname[-1:])
+
+
 def _find_files(manifest: Manifest) -> Manifest:
     """Fill in the paths of rows that name only an exposure."""
     found: dict[str, Path] = {}
@@ -325,7 +331,7 @@ def _find_files(manifest: Manifest) -> Manifest:
     rows = []
     for row in manifest.rows:
         name = row.rootname.casefold()
-        twin = name[:-1] + {"q": "s", "s": "q"}.get(name[-1:], name[-1:])
+        twin = twin_of(name)
         if not row.path and name not in found and twin in found:
             twins.add(row.rootname)
         match = found.get(name) or found.get(twin)

@@ -1,0 +1,66 @@
+"""Work that waits for the network, in a few threads that an interruption does not have to wait for."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from zoo.transfer import Clock, StoppedError
+
+_LINGER_S = 2.0  # threads that wait for a silent server are left behind after this; whatever they have written can be resumed
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def run_each(
+    work: Callable[[Item], Result], items: Sequence[Item], ready: Callable[[Item, Result], None], *, threads: int, clock: Clock
+) -> None:
+    """Call ``work`` for every item in threads, and ``ready`` in this one with each item and its result, as they come.
+
+    The first exception of ``work``, and Ctrl-C, stop the clock and are raised after the results that came meanwhile. The threads are
+    daemons: one that waits for a silent server does not keep the program alive.
+    """
+    todo: queue.SimpleQueue[Item] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[Item, Result] | BaseException] = queue.SimpleQueue()
+    for item in items:
+        todo.put(item)
+
+    def take() -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                item = todo.get_nowait()
+                try:
+                    clock.check()
+                    done.put((item, work(item)))
+                except BaseException as err:
+                    done.put(err)
+                    return
+
+    running = [threading.Thread(target=take, daemon=True, name=f"zoo-fetch-{index}") for index in range(min(threads, len(items)))]
+    for thread in running:
+        thread.start()
+    left = len(items)
+    try:
+        while left:
+            result = done.get()
+            if isinstance(result, BaseException):
+                raise result
+            ready(*result)
+            left -= 1
+    except BaseException as err:
+        clock.stop()
+        until = time.monotonic() + _LINGER_S
+        for thread in running:
+            thread.join(max(until - time.monotonic(), 0))
+        while not done.empty():
+            result = done.get()
+            if not isinstance(result, BaseException):
+                ready(*result)
+            elif isinstance(err, StoppedError) and not isinstance(result, StoppedError):
+                raise result from None  # the cause of the stop came second
+        raise
