@@ -156,7 +156,7 @@ def transfer(url: str, path: Path, *, host: Host, record: Path | None = None, pr
     """
     part = _Part(url, path, record, host, progress)
     taken_over = part.done
-    _insist(url, host, part.attempt, lambda: part.done)
+    _insist(url, host, part.attempt, lambda: part.done, attempts=host.patience.attempts)
     return taken_over > 0 and not part.began
 
 
@@ -169,12 +169,12 @@ def ask_size(url: str, *, host: Host) -> int | None:
         with urllib.request.urlopen(_request(url, "HEAD"), timeout=host.patience.timeout_s) as response:
             length = _length(response.headers)
 
-    _insist(url, host, attempt, lambda: 0)
+    _insist(url, host, attempt, lambda: 0, attempts=min(2, host.patience.attempts))  # nothing depends on it that is worth a long wait
     return length
 
 
-def _insist(url: str, host: Host, attempt: Callable[[], None], arrived: Callable[[], int]) -> None:
-    """Call ``attempt`` until it returns; give up after ``patience.attempts`` in a row that brought less than a chunk."""
+def _insist(url: str, host: Host, attempt: Callable[[], None], arrived: Callable[[], int], *, attempts: int) -> None:
+    """Call ``attempt`` until it returns; give up after so many in a row that brought less than a chunk."""
     patience = host.patience
     tries = failures = 0
     furthest = arrived()
@@ -205,7 +205,7 @@ def _insist(url: str, host: Host, attempt: Callable[[], None], arrived: Callable
         if arrived() >= furthest + CHUNK_BYTES:
             furthest, failures = arrived(), 0
         failures += 1
-        if failures >= patience.attempts:
+        if failures >= attempts:
             host.failed(reason)
             text = f"{url}: not fetched in {tries} attempts: {reason}; check the connection, or fetch it elsewhere and pass the file"
             raise NetworkError(text) from cause

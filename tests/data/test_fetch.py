@@ -11,7 +11,7 @@ from fake_archives import LINES, NAMES, Archives, FastClock, exposure, get, mani
 
 from zoo.data import FetchPlan, Manifest, fetch, open_data
 from zoo.data.archive import fetching as module
-from zoo.errors import NetworkError, UsageError
+from zoo.errors import HttpStatusError, NetworkError, UsageError
 from zoo.transfer import Patience
 
 A, B, C = NAMES
@@ -213,13 +213,28 @@ def test_files_that_are_there_are_checked_and_kept(archives: Archives, tmp_path:
     assert archives.s3.requests == asked == []
 
 
+def test_server_that_denies_heads_is_asked_all_the_same(archives: Archives, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(url: str, *, host: object) -> int:
+        raise HttpStatusError("no", status=404)
+
+    monkeypatch.setattr(module, "ask_size", deny)
+    plans: list[FetchPlan] = []
+    assert statuses(get(archives, A, tmp_path, confirm=lambda plan: not plans.append(plan))) == {A: "fetched"}
+    assert len(plans[0].doubtful) == 1
+
+
 def test_plan_knows_sizes_and_declining_leaves_nothing(archives: Archives, tmp_path: Path) -> None:
     plans: list[FetchPlan] = []
     report = get(archives, [A, "j8bt05nzq"], tmp_path / "hst", confirm=lambda plan: bool(plans.append(plan)))
-    (plan,) = plans
-    assert (plan.bytes, plan.exact, len(plan.pending)) == (len(exposure(A)), True, 1)
-    assert plan.summary() == f"1 file to fetch into {tmp_path / 'hst'}, {len(exposure(A)) / 1000:.1f} kB; 1 in no archive"
-    assert statuses(report) == {A: "pending", "j8bt05nzq": "absent"}
+    plan = plans[0]
+    assert (plan.bytes, plan.exact) == (len(exposure(A)), False)
+    assert plan.summary() == f"2 files to fetch into {tmp_path / 'hst'}, about 31.7 kB; 1 of them perhaps in no archive"
+    assert [(file.rootname, file.reason.partition(";")[0]) for file in plan.doubtful] == [
+        ("j8bt05nzq", "S3 answered 404 for j8bt05nzq_raw.fits")
+    ]
+    assert statuses(report) == {A: "pending", "j8bt05nzq": "pending"}
+    get(archives, A, tmp_path / "hst", confirm=lambda plan: bool(plans.append(plan)))
+    assert plans[1].summary() == f"1 file to fetch into {tmp_path / 'hst'}, 31.7 kB"
     assert archives.s3.requests == archives.mast.requests == []
     assert not (tmp_path / "hst").exists()
 

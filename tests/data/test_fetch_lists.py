@@ -45,6 +45,12 @@ def test_manifests_of_several_calls_are_joined(archives: Archives, tmp_path: Pat
     assert Manifest.read_csv(tmp_path / "hst" / "manifest.csv").rows == rows
 
 
+def test_manifest_that_another_call_wrote_meanwhile_is_joined(archives: Archives, tmp_path: Path) -> None:
+    first, second = manifest_of(tmp_path / "one.csv", *LINES[:2]), manifest_of(tmp_path / "two.csv", LINES[2])
+    get(archives, second, tmp_path / "hst", confirm=lambda plan: bool(get(archives, first, tmp_path / "hst")))
+    assert len(Manifest.read_csv(tmp_path / "hst" / "manifest.csv")) == 3
+
+
 def test_foreign_manifest_is_not_overwritten(archives: Archives, tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UsageError, match=r"manifest\.csv is in the way .* move it, or choose another folder"):

@@ -82,7 +82,7 @@ def fetch(
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root}: got a file, expected a folder to fetch into")
     exposures = read_exposures(sources)
-    listed = read_listing(root)
+    read_listing(root)  # refused now rather than after the work
     places = find_places(s3_url, mast_url, connections=connections)
     job = _Fetch(root, product, exposures, places, connections, patience, clock or Clock(), progress)
     try:
@@ -91,7 +91,7 @@ def fetch(
             return FetchReport(root, product, plan.files)
         plan.check_space()
         with _locked(root):
-            return job.run(plan, listed)
+            return job.run(plan, read_listing(root))
     except KeyboardInterrupt as err:
         raise InterruptedRunError("the same command goes on where this one was stopped", signal_number=signal.SIGINT) from err
 
@@ -143,9 +143,8 @@ class _Fetch:
     def run(self, plan: FetchPlan, listed: tuple[Row, ...]) -> FetchReport:
         """Fetch what is not there, write the manifest, and report, also where the work is cut short."""
         files = {file.rootname: file for file in plan.files}
-        wanted = [file for file in plan.files if file.status != "kept"]
         try:
-            self._run_each(self._fetch, wanted, lambda file, found: files.update({file.rootname: found}))
+            self._run_each(self._fetch, plan.pending, lambda file, found: files.update({file.rootname: found}))
         except KeyboardInterrupt as err:
             summary = self._report(tuple(files.values()), listed).summary()
             text = f"{summary}; the same command goes on where this one was stopped"
@@ -199,7 +198,7 @@ class _Fetch:
         return FetchedFile(name, self._target(name), "pending", typical_bytes(name, self.product), exact=False, reason=reason)
 
     def _ask(self, file: FetchedFile) -> tuple[FetchedFile, str]:
-        """The file with the size that an archive tells, ``absent`` if none has either copy; and why none could be reached."""
+        """The file with the size that an archive tells, 0 if none has either copy; and why none could be reached."""
         refusals = []
         for copy in self._copies(file.rootname):
             failure = ""
@@ -217,7 +216,7 @@ class _Fetch:
                     return file if count is None else replace(file, bytes=count, exact=True), ""
             if failure:
                 return file, failure
-        return replace(file, status="absent", bytes=0, exact=True, reason="; ".join(refusals)), ""
+        return replace(file, bytes=0, exact=True, reason="; ".join(refusals)), ""
 
     def _fetch(self, file: FetchedFile) -> FetchedFile:
         """Fetch one exposure from the first archive that has it, under its other name only if none has it under its own."""

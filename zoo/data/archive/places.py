@@ -55,7 +55,7 @@ def find_places(s3_url: str | None, mast_url: str | None, *, connections: int) -
             check_url(base)
             found.append(Place(name, base.rstrip("/"), min(most, connections)))
     if not found:
-        raise UsageError("got an empty URL for both archives, expected one of S3 and MAST to fetch from")
+        raise UsageError("got an empty URL for both archives (ZOO_S3_URL, ZOO_MAST_URL), expected that of one to fetch from")
     return tuple(found)
 
 

@@ -23,7 +23,8 @@ class FetchedFile:
         path: its file, under the name of the copy (suffix q or s) that there is.
         status: ``fetched``; ``kept``: it was there, whole; ``pending``: not fetched yet; ``absent``: no archive has it; ``refused``: what
             came is not this file, or not whole; ``failed``: the network failed.
-        bytes: its size; of a pending file the expected one. exact: whether the size is known.
+        bytes: its size; of a pending file the expected one, 0 where every archive said that it has no such file. exact: whether the size
+            is known.
         place: ``S3`` or ``MAST`` where it came from or will be asked for first, else empty.
         reason: why it could not be had, or why the file that is there will be replaced.
     """
@@ -43,7 +44,7 @@ class FetchPlan:
 
     Attributes:
         root: the folder.
-        files: every exposure of the list, in its order: ``kept``, ``pending``, or ``absent`` where every archive said so already.
+        files: every exposure of the list, in its order, ``kept`` or ``pending``.
         begun_bytes: how much of the pending files is there from an earlier try.
         free_bytes: free space of the folder's disk.
     """
@@ -66,7 +67,12 @@ class FetchPlan:
     @property
     def exact(self) -> bool:
         """Whether the size of every pending file is known."""
-        return all(file.exact for file in self.pending)
+        return all(file.exact and file.bytes for file in self.pending)
+
+    @property
+    def doubtful(self) -> tuple[FetchedFile, ...]:
+        """The pending files that every archive said it has not; they are asked for all the same, because not every server knows HEAD."""
+        return tuple(file for file in self.pending if not file.bytes)
 
     def summary(self) -> str:
         """One line for the user who decides."""
@@ -79,8 +85,8 @@ class FetchPlan:
             parts.append(f"{size(self.begun_bytes)} of it there already")
         if counts["kept"]:
             parts.append(f"{counts['kept']} whole {_files(counts['kept'])} kept")
-        if counts["absent"]:
-            parts.append(f"{counts['absent']} in no archive")
+        if self.doubtful:
+            parts.append(f"{len(self.doubtful)} of them perhaps in no archive")
         return "; ".join(parts)
 
     def check_space(self) -> None:
@@ -156,7 +162,7 @@ def with_estimates(files: Iterable[FetchedFile]) -> tuple[FetchedFile, ...]:
     held = tuple(files)
     known: dict[str, list[int]] = {}
     for file in held:
-        if file.status == "pending" and file.exact:
+        if file.status == "pending" and file.exact and file.bytes:
             known.setdefault(file.rootname[0], []).append(file.bytes)
     means = {letter: sum(sizes) // len(sizes) for letter, sizes in known.items()}
     return tuple(
