@@ -60,7 +60,7 @@ def fetch(
         def confirm(plan: FetchPlan) -> bool:
             for file in plan.pending:
                 if file.reason:
-                    note(file.reason)
+                    note(f"{file.rootname}: {file.reason}")
             note(plan.summary())
             if dry_run:
                 return False

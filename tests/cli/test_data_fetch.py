@@ -42,10 +42,10 @@ def test_table_holds_what_could_not_be_had(archives: Archives, tmp_path: Path) -
     head, row = table(result)
     assert head == ["rootname", "file", "status", "bytes", "place", "reason"]
     assert row[:5] == [ABSENT, str(tmp_path / f"{ABSENT}_raw.fits"), "absent", "", ""]
-    assert row[5].startswith("S3 answered 404 for j8bt05nzq_raw.fits; MAST answered 404")
+    assert row[5] == "S3 answered 404, MAST answered 404; as j8bt05nzs: S3 answered 404, MAST answered 404"
     assert result.stderr.splitlines() == [
         "looking at what is there, and asking the archives for sizes",
-        row[5],
+        f"{ABSENT}: {row[5]}",
         f"2 files to fetch into {tmp_path}, about 31.7 kB; 1 of them perhaps in no archive",
         "2 files: 1 fetched (31.7 kB), 1 in no archive",
     ]

@@ -199,7 +199,7 @@ class _Fetch:
 
     def _ask(self, file: FetchedFile) -> tuple[FetchedFile, str]:
         """The file with the size that an archive tells, 0 if none has either copy; and why none could be reached."""
-        refusals = []
+        answers: dict[str, list[str]] = {}
         for copy in self._copies(file.rootname):
             failure = ""
             for place, host in self._hosts.items():
@@ -208,7 +208,7 @@ class _Fetch:
                 except HttpStatusError as err:
                     if err.status in _NO_HEAD:
                         return replace(file, place=place.name), ""
-                    refusals.append(f"{place.name} answered {err.status} for {self._target(copy).name}")
+                    answers.setdefault(copy, []).append(f"{place.name} answered {err.status}")
                 except NetworkError as err:
                     failure = failure or str(err)
                 else:
@@ -216,25 +216,25 @@ class _Fetch:
                     return file if count is None else replace(file, bytes=count, exact=True), ""
             if failure:
                 return file, failure
-        return replace(file, bytes=0, exact=True, reason="; ".join(refusals)), ""
+        return replace(file, bytes=0, exact=True, reason=_join(file.rootname, answers)), ""
 
     def _fetch(self, file: FetchedFile) -> FetchedFile:
         """Fetch one exposure from the first archive that has it, under its other name only if none has it under its own."""
         status: Status = "absent"
-        reasons = []
+        answers: dict[str, list[str]] = {}
         for copy in self._copies(file.rootname):
-            target = self._target(copy)
+            target, said = self._target(copy), answers.setdefault(copy, [])
             for place in self._hosts:
                 try:
                     self._fetch_from(place, copy, target)
                 except HttpStatusError as err:
-                    reasons.append(f"{place.name} answered {err.status} for {target.name}")
+                    said.append(f"{place.name} answered {err.status}")
                 except FrameError as err:
                     status = "failed" if status == "failed" else "refused"
-                    reasons.append(f"{place.name}: {_say(err)}")
+                    said.append(f"{place.name}: {_say(err)}")
                 except NetworkError as err:
                     status = "failed"
-                    reasons.append(f"{place.name}: {err}")
+                    said.append(f"{place.name}: {err}")
                 else:
                     count = target.stat().st_size
                     self._tell(target, count, done=1)
@@ -242,7 +242,7 @@ class _Fetch:
             if status != "absent":
                 break
         self._tell(file.path, 0, done=1)
-        return FetchedFile(file.rootname, file.path, status, reason="; ".join(reasons))
+        return FetchedFile(file.rootname, file.path, status, reason=_join(file.rootname, answers))
 
     def _fetch_from(self, place: Place, name: str, target: Path) -> None:
         """Fetch and check one file from one archive, and name it."""
@@ -282,6 +282,11 @@ def _part_of(target: Path) -> tuple[Path, Path]:
 
 def _say(err: FrameError) -> str:
     return f"{err.code}: got {err.got}, expected {err.expected}"
+
+
+def _join(name: str, answers: Mapping[str, list[str]]) -> str:
+    """What the archives said, under the asked name and under the other."""
+    return "; ".join(("" if copy == name else f"as {copy}: ") + ", ".join(said) for copy, said in answers.items())
 
 
 @contextlib.contextmanager
