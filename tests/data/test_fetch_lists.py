@@ -10,7 +10,8 @@ import pytest
 from fake_archives import LINES, NAMES, Archives, get, manifest_of, serve_archives, statuses
 
 from zoo.data import Manifest, open_data
-from zoo.errors import DataError, UsageError
+from zoo.data.archive.check import check_file
+from zoo.errors import DataError, FrameError, UsageError
 
 A, B, C = NAMES
 
@@ -121,3 +122,13 @@ def test_published_lists_ask_for_949_exposures(real_data: Path) -> None:
     assert sum(name.endswith("s") for name in found.names) == 4
     test = read_exposures(real_data / "lcid" / "LCID_test.csv")
     assert sum(typical_bytes(name, "raw") for name in test.names) == pytest.approx(30.2e9, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [("f330w-j8bt09jcq", "j8bt09jcq"), ("f555w-j8bt05njq", "j8bt05njq"), ("f606w-j8bt06o6q", "j8bt06o6q")]
+)
+def test_genuine_raw_files_pass_the_check(real_data: Path, file: str, name: str) -> None:
+    path = real_data / "real" / "nsc" / f"NGC104_crds-hst-acshrc-{file}raw.fits"
+    check_file(path, name)
+    with pytest.raises(FrameError, match="other-exposure"):
+        check_file(path, "j8bt05nkq")
