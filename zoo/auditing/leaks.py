@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.auditing.sky import find_overlaps
-from zoo.auditing.table import Coded, Integers, Table
+from zoo.auditing.table import Coded, Integers, Table, distinct_pairs
 
 EXAMPLES = 5
 RELATIONS: Mapping[str, str] = {
@@ -147,7 +147,7 @@ def _shared_sky(table: Table) -> tuple[Integers, int]:
     groups = _groups(table)
     overlaps = find_overlaps(table, groups)
     certain, maybe = (
-        {(min(a, b), max(a, b)) for a, b in np.unique(np.column_stack([groups[pairs[:, 0]], pairs[:, 1]]), axis=0).tolist()}
+        {(min(a, b), max(a, b)) for a, b in distinct_pairs(groups[pairs[:, 0]], pairs[:, 1]).tolist()}
         for pairs in (overlaps.certain, overlaps.possible)
     )
     return overlaps.certain, len(maybe - certain)
@@ -166,7 +166,7 @@ def _sky_leak(table: Table, sky: Integers, first: int, second: int) -> Leak:
     part, target = np.divmod(sky[:, 1], max(len(table.target.names), 1))
     own = table.parts.codes[sky[:, 0]]
     forth, back = (own == first) & (part == second), (own == second) & (part == first)
-    pairs = np.unique(np.column_stack([table.target.codes[sky[forth, 0]], target[forth]]), axis=0)
+    pairs = distinct_pairs(table.target.codes[sky[forth, 0]], target[forth])
     examples = tuple(_pair(table, a, b) for a, b in pairs[:EXAMPLES].tolist())
     of_first, of_second = (int(np.unique(sky[chosen, 0]).size) for chosen in (forth, back))
     return Leak(*names, "sky", len(pairs), of_first, of_second, examples)
@@ -192,7 +192,7 @@ def _conflicts(table: Table, sky: Integers, pixels: Coded | None, near: Coded | 
         if not chosen.any():
             continue
         own = table.target.codes[sky[chosen, 0]]
-        pairs = np.unique(np.column_stack([np.minimum(own, other[chosen]), np.maximum(own, other[chosen])]), axis=0)
+        pairs = distinct_pairs(np.minimum(own, other[chosen]), np.maximum(own, other[chosen]))
         examples = tuple(_pair(table, a, b) for a, b in pairs[:EXAMPLES].tolist())
         yield Conflict(name, "pairs of targets on the same sky", len(pairs), int(np.unique(sky[chosen, 0]).size), examples)
     if pixels is not None:
@@ -217,7 +217,7 @@ def _found(parts: Coded, coded: Coded, kind: str, values: Integers) -> Iterator[
     if not known.size:
         return
     keys = parts.codes[known] * len(coded.names) + coded.codes[known]
-    distinct = np.unique(np.column_stack([keys, values[known]]), axis=0)
+    distinct = distinct_pairs(keys, values[known])
     key, count = np.unique(distinct[:, 0], return_counts=True)
     bad = key[count > 1]
     involved = np.isin(keys, bad)

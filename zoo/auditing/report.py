@@ -16,15 +16,15 @@ from zoo.data.manifest import summarise
 FEW_TARGETS = 5.0
 
 _NOUNS = {
-    "file": "files",
-    "frame": "frames",
-    "exposure": "exposures",
-    "chip pair": "pairs of chips",
-    "visit": "visits",
-    "target": "targets",
-    "sky": "pairs of targets on the same sky",
-    "pixels": "frames of equal pixels",
-    "near pixels": "frames of nearly equal pixels",
+    "file": ("file", "files"),
+    "frame": ("frame", "frames"),
+    "exposure": ("exposure", "exposures"),
+    "chip pair": ("pair of chips", "pairs of chips"),
+    "visit": ("visit", "visits"),
+    "target": ("target", "targets"),
+    "sky": ("pair of targets on the same sky", "pairs of targets on the same sky"),
+    "pixels": ("frame of equal pixels", "frames of equal pixels"),
+    "near pixels": ("frame of nearly equal pixels", "frames of nearly equal pixels"),
 }
 
 
@@ -102,7 +102,7 @@ def _leaks(leakage: Leakage) -> Iterator[Finding]:
     for (first, second), pair in itertools.groupby(leakage.leaks, key=lambda leak: (leak.first, leak.second)):
         shared = [leak for leak in pair if leak.shared]
         if shared:
-            said = ", ".join(f"{leak.shared} {_NOUNS[leak.relation]}" for leak in shared)
+            said = ", ".join(f"{leak.shared} {_NOUNS[leak.relation][leak.shared > 1]}" for leak in shared)
             yield Finding("alarm", "leak", f"{first} and {second} share {said}; {_example(shared)}")
     for conflict in leakage.conflicts:
         text = f"{conflict.part}: {conflict.count} {conflict.kind} ({conflict.frames} frames): {_listed(conflict.examples, conflict.count)}"
@@ -152,7 +152,7 @@ def _files(balance: Sequence[Balance], refused: Sequence[str]) -> Iterator[Findi
         elif missing:
             yield Finding("alarm", "files", f"{name}: the files of {missing} of {frames} frames are missing")
     if refused:
-        yield Finding("alarm", "files", f"{len(refused)} frames cannot be read: {summarise(refused, 2)}")
+        yield Finding("alarm", "files", f"{len(refused)} frame{'s' if len(refused) > 1 else ''} cannot be read: {summarise(refused, 2)}")
 
 
 def _offsets(offsets: Sequence[Offset]) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from zoo.auditing.table import Coded, Floats, Integers, Table, encode
 from zoo.evaluation.intervals import LEVEL, Interval, count_interval, exceeding_p, share_interval
 
 ALPHA = (1 - LEVEL) / 2
-"""Of the one-sided test: an alarm for a single rule is the lower end of its 95 % interval above the majority."""
+"""Chance of an alarm on a list whose columns have nothing to do with the class."""
 
 TOGETHER = "all columns together"
 """Name of the rule that sees every column of a list."""
@@ -37,7 +37,8 @@ class Shortcut:
         inside, outside: accuracy by frame, in sample and with each target guessed from the others.
         inside_macro, outside_macro: the means over targets of each target's accuracy.
         majority: share of the most frequent class. majority_macro: the mean over targets when that class is always said.
-        p_value: of ``outside`` against the majority, one-sided; p_adjusted: for all rules tried, by Holm.
+        p_value: of ``outside`` against the majority, twice the one-sided one, because which class a value stands for is learned from the
+            same targets; p_adjusted: for all rules tried, by Holm.
         baseline: pixels are seen, so that no alarm follows: being guessed from a thumbnail is no fault of a list.
         alarm: whether ``p_adjusted`` is at most 0.025.
     """
@@ -196,5 +197,5 @@ def _scored(name: str, column: str, problem: Problem, guess: Guess) -> Shortcut:
         outside_macro=share_interval(outside / counts, names),
         majority=majority,
         majority_macro=float((frequent / counts).mean()),
-        p_value=exceeding_p(outside, counts, names, majority),
+        p_value=min(2 * exceeding_p(outside, counts, names, majority), 1.0),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.auditing.table import Floats, Integers, Table
+from zoo.auditing.table import Floats, Integers, Table, distinct_pairs
 from zoo.data import Row
 
 ARCMIN_PER_RADIAN = 60 * 180 / np.pi
@@ -101,7 +101,7 @@ def find_overlaps(table: Table, groups: Integers) -> Overlaps:
         i, j, angle = pairs["i"] + start, pairs["j"], pairs["v"]
         for kind, radius in zip(found, (inner, outer), strict=True):
             kept = (group[i] != group[j]) & (angle < radius[i] + radius[j])
-            kind.append(np.unique(np.column_stack([i[kept], group[j[kept]]]), axis=0))
+            kind.append(distinct_pairs(i[kept], group[j[kept]]))
     return Overlaps(*(_rows_of(np.concatenate(kind), rows, member) for kind in found))
 
 
