@@ -35,7 +35,7 @@ def write(run: Path, spec: str, *records: dict[str, Any], keep_bytes: int = 0) -
     with MetricsLog(run, loggers=[spec], keep_bytes=keep_bytes, warn=warnings.append) as log:
         for record in records:
             log.append(record)
-        size = log.size_bytes
+        size = log.sync()
     assert warnings == []
     return size
 
