@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zoo.models import create_model, list_models, load
     from zoo.prediction import predict
     from zoo.profiling import profile
+    from zoo.profiling.estimate import estimate
     from zoo.steps import Pipeline
     from zoo.training import TrainConfig, train
 
@@ -43,6 +44,7 @@ _EXPORTS = {
     "audit": "zoo.auditing",
     "predict": "zoo.prediction",
     "profile": "zoo.profiling",
+    "estimate": "zoo.profiling.estimate",
 }
 _MODULES = ("data", "errors", "frames", "ops", "steps", "storage", "testing")
 
@@ -59,6 +61,7 @@ __all__ = [
     "create_model",
     "data",
     "errors",
+    "estimate",
     "evaluate",
     "frames",
     "hookimpl",

@@ -12,6 +12,10 @@ from zoo.lazy import lazy_names
 if TYPE_CHECKING:
     from zoo.profiling.bound import MemoryBound as MemoryBound
     from zoo.profiling.bound import memory_bound as memory_bound
+    from zoo.profiling.estimation import BudgetFit as BudgetFit
+    from zoo.profiling.estimation import Estimate as Estimate
+    from zoo.profiling.estimation import ModelEstimate as ModelEstimate
+    from zoo.profiling.estimation import Remedy as Remedy
     from zoo.profiling.result import ModelProfile as ModelProfile
     from zoo.profiling.result import OpProfile as OpProfile
     from zoo.profiling.result import Profile as Profile
@@ -19,10 +23,14 @@ if TYPE_CHECKING:
     from zoo.profiling.session import profile as profile
 
 _HOME = {
+    "BudgetFit": "estimation",
+    "Estimate": "estimation",
     "MemoryBound": "bound",
+    "ModelEstimate": "estimation",
     "ModelProfile": "result",
     "OpProfile": "result",
     "Profile": "result",
+    "Remedy": "estimation",
     "StepProfile": "result",
     "memory_bound": "bound",
     "profile": "session",

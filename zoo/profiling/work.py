@@ -15,6 +15,7 @@ from zoo.errors import InputShapeError
 from zoo.models import LoadedModel, count_macs, count_parameters, load
 from zoo.models.build import build_model, build_shell
 from zoo.profiling.bound import memory_bound
+from zoo.profiling.fitting import Settings, fit_model
 from zoo.profiling.machine import circumstances
 from zoo.profiling.memory import USABLE_SHARE, free_on, peak_resident_bytes, reset_peak, resident_bytes, trim_heap
 from zoo.profiling.ops import profile_op
@@ -60,23 +61,26 @@ def measure_facts(job: Job, tell: Tell) -> Result:
     _announce(job, tell)
     subject = _make_subject(job, weights=False)
     model, shape = subject.model, subject.input_shape
-    try:
-        macs: int | None = count_macs(model, shape)
-    except (NotImplementedError, RuntimeError):  # the code looks at values, which shapes alone do not have
-        macs = None
     bounds = {
         mode: dataclasses.asdict(memory_bound(model, shape, batch=job["batch"], training=mode == "train", precision=job["precision"]))
         for mode in job["modes"]
     }
     return {
         "status": MEASURED,
-        "label": subject.label,
-        "input_shape": shape,
-        "parameters": count_parameters(model),
-        "macs": macs,
+        **_count(subject),
         "weights_bytes": sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers())),
         "bounds": bounds,
     }
+
+
+def estimate_step(job: Job, tell: Tell) -> Result:
+    """Compute the memory of a step without running it, and what fits into each budget."""
+    subject = _make_subject(job, weights=False)
+    asked = Settings(job["batch"], job["precision"], job["optimizer"])
+    threads = job["threads"] or torch.get_num_threads()
+    aims = {"training": job["mode"] == "train", "device": job["device"], "threads": threads, "budgets": job["budgets"]}
+    fit = fit_model(subject.model, subject.input_shape, asked, **aims)
+    return {"status": MEASURED, **_count(subject), **fit, "torch": torch.__version__, "threads": threads}
 
 
 def measure_step(job: Job, tell: Tell) -> Result:
@@ -212,6 +216,20 @@ def _batch(subject: Subject, device: torch.device, job: Job) -> tuple[Tensor, Te
     return images.to(device), torch.arange(job["batch"], device=device) % classes
 
 
+def _count(subject: Subject) -> Result:
+    """The facts of a model that do not depend on the step."""
+    try:
+        macs: int | None = count_macs(subject.model, subject.input_shape)
+    except (NotImplementedError, RuntimeError):  # the code looks at values, which shapes alone do not have
+        macs = None
+    return {
+        "label": subject.label,
+        "input_shape": subject.input_shape,
+        "parameters": count_parameters(subject.model),
+        "macs": macs,
+    }
+
+
 def _make_subject(job: Job, *, weights: bool) -> Subject:
     """Build the registered model, without memory for its weights where they are not needed, or load the run."""
     if job["run"]:
@@ -244,4 +262,4 @@ def _announce(job: Job, tell: Tell) -> torch.device:
     return device
 
 
-WORK: dict[str, Callable[[Job, Tell], Result]] = {"facts": measure_facts, "step": measure_step, "op": measure_op}
+WORK: dict[str, Callable[[Job, Tell], Result]] = {"facts": measure_facts, "step": measure_step, "op": measure_op, "estimate": estimate_step}

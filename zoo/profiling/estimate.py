@@ -1,0 +1,167 @@
+"""``zoo.estimate``: the memory of models, computed without running them, and what it fits into."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from zoo.errors import UsageError
+from zoo.profiling.estimation import BudgetFit, Estimate, ModelEstimate, Remedy
+from zoo.profiling.hardware import Budget, needed_bytes, parse_budgets
+from zoo.profiling.process import START_LIMIT_S, run_job
+from zoo.profiling.result import MEASURED
+from zoo.profiling.target import Target, parse_target
+from zoo.registry import BUILTIN_OWNER, get_registry
+
+PRECISIONS = ("fp32", "bf16")
+OPTIMIZERS = ("adamw", "sgd")
+DEVICES = ("cuda", "cpu")
+
+# By how much the resident set of a process on the CPU grows beyond its tensors: code that oneDNN generates, thread stacks, and what
+# malloc keeps. About the least and the most of benchmarks/results/estimate.json.
+RESIDENT_EXTRA_BYTES = {"infer": (3 << 20, 11 << 20), "train": (8 << 20, 21 << 20)}
+
+
+def estimate(
+    models: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    train: bool = False,
+    batch: int = 1,
+    precision: str = "fp32",
+    optimizer: str = "adamw",
+    device: str = "cuda",
+    threads: int | None = None,
+    memory: str | Iterable[str] = (),
+    input_shape: tuple[int, int, int] | None = None,
+    options: Mapping[str, object] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Estimate:
+    """Compute the peak memory of an inference or a training step, its parts, and what it fits into; nothing is run and no GPU is needed.
+
+    Each model is followed in a process of its own on fake tensors, which have shapes but no memory. A model that fails or crashes becomes
+    a record that says so. What each figure means and how far it can be trusted stands in docs/estimate.md.
+
+    Args:
+        models: names (``hrcn``, ``hrcn[padding=same]``, ``owner:name``), or run or model directories, ``"latest"`` for ``runs/latest``.
+        train: a training step as `zoo.train` makes it instead of an inference.
+        batch: frames per step.
+        precision: ``fp32``, or ``bf16`` for bfloat16 autocast.
+        optimizer: ``adamw``, or ``sgd`` with momentum; of no effect in inference.
+        device: ``cuda``, or ``cpu``, where oneDNN copies what it works on into a layout of its own.
+        threads: of torch on the CPU, each of which has scratch memory; by default what torch chooses.
+        memory: budgets: ``"8GB,rtx4090"``, or several such texts; GB is 10^9 bytes, GiB 2^30.
+        input_shape: ``(C, H, W)`` of one frame; by default the one that each architecture was made for. A run has its own.
+        options: options of the model, where ``models`` is a single one.
+        progress: is told what goes wrong, line by line.
+
+    Returns: the records in the order asked for.
+
+    Raises:
+        UsageError: an argument has a value that it cannot have.
+        UnknownNameError: no such model, option or GPU.
+
+    Example: >>> zoo.estimate("hrcn", train=True, memory="24GB").models[0].fits[0].largest_batch
+    """
+    names = [models] if isinstance(models, str | os.PathLike) else list(models)
+    if not names:
+        raise UsageError("got no model, expected at least one; 'zoo models list' shows them")
+    if options and len(names) != 1:
+        raise UsageError(f"got options and {len(names)} models; write them beside the name instead, as in 'hrcn[padding=same]'")
+    for what, value, choices in (("precision", precision, PRECISIONS), ("optimizer", optimizer, OPTIMIZERS), ("device", device, DEVICES)):
+        if value not in choices:
+            raise UsageError(f"{what} must be one of {', '.join(choices)}, got {value!r}")
+    for what, count in (("batch", batch), ("threads", 1 if threads is None else threads)):
+        if count < 1:
+            raise UsageError(f"{what} must be >= 1, got {count}")
+    if input_shape is not None and (len(input_shape) != 3 or min(input_shape) < 1):
+        raise UsageError(f"input_shape must be three positive integers (channels, height, width), got {input_shape!r}")
+    budgets = parse_budgets(memory)
+    registry = get_registry()
+    targets = [parse_target(os.fspath(name), registry, options) for name in names]
+    third = [plugin for plugin in registry.plugins if plugin.name != BUILTIN_OWNER]
+    for plugin in third:
+        if plugin.source == "object":
+            raise UsageError(f"plugin {plugin.name!r} exists in this process only, and an estimate needs a new one; load it from a file")
+    asked = {
+        "mode": "train" if train else "infer",
+        "batch": batch,
+        "precision": precision,
+        "optimizer": optimizer,
+        "device": device,
+        "threads": threads,
+        "input_shape": input_shape,
+    }
+    job = {
+        **asked,
+        "work": "estimate",
+        "budgets": [budget.usable_bytes for budget in budgets],
+        "plugins": [(plugin.name, plugin.source) for plugin in third],
+    }
+
+    def run(target: Target) -> dict[str, Any]:
+        aim = {"name": target.name, "options": dict(target.options), "run": target.run}
+        return {"note": "", "exit_code": 0, **run_job({**job, **aim}, limit_s=START_LIMIT_S, listen=lambda _: None)}
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        found = list(pool.map(run, targets))
+    records = [_record(target, facts, budgets, asked) for target, facts in zip(targets, found, strict=True)]
+    for record in records:
+        if record.note and progress:
+            progress(f"{record.model}: {record.note}")
+    told = next((facts for facts in found if "torch" in facts), {})
+    known = {key: told.get(key) for key in ("torch", "threads")}
+    return Estimate(tuple(records), {**known, "asked": {**asked, "memory": [budget.name for budget in budgets]}})
+
+
+def _record(target: Target, facts: Mapping[str, Any], budgets: Sequence[Budget], asked: Mapping[str, Any]) -> ModelEstimate:
+    """Make the record of what a child has told."""
+    if facts["status"] != MEASURED:
+        return ModelEstimate(target.text, target.text, facts["status"], facts["note"], facts["exit_code"])
+    peak = facts["peak"]
+    total, (least, most) = peak["total"], RESIDENT_EXTRA_BYTES[asked["mode"]]
+    unfollowed = f"its code looks at values after {peak['layer'] or 'its beginning'}; the figures are of the part before, and too small"
+    fits = [
+        BudgetFit(budget, fit["verdict"], fit["largest_batch"], _remedy(target, facts["label"], fit["remedy"], asked))
+        for budget, fit in zip(budgets, facts["fits"], strict=True)
+    ]
+    return ModelEstimate(
+        model=target.text,
+        label=facts["label"],
+        note="" if facts["complete"] else unfollowed,
+        input_shape=tuple(facts["input_shape"]),
+        parameters=facts["parameters"],
+        macs=facts["macs"],
+        peak_bytes=total,
+        parts=peak["parts"],
+        phase=peak["phase"],
+        layer=peak["layer"],
+        holders=tuple((layer, size) for layer, size in peak["holders"]),
+        needed_bytes=needed_bytes(total),
+        resident_bytes=(facts["touched"] + least, total + most) if asked["device"] == "cpu" else None,
+        complete=facts["complete"],
+        fits=tuple(fits),
+    )
+
+
+def _remedy(target: Target, label: str, settings: Mapping[str, Any] | None, asked: Mapping[str, Any]) -> Remedy | None:
+    """Put settings into words, and into a command line."""
+    if settings is None:
+        return None
+    batch, passes = str(settings["batch"]), str(settings["accumulate"])
+    precision = ["--precision", settings["precision"]]
+    changes = [settings[key] for key in ("precision", "optimizer") if settings[key] != asked[key]]
+    if asked["mode"] == "train":
+        if settings["batch"] != asked["batch"]:
+            changes.append(f"{passes} x batch {batch}")
+        name = target.name or label.partition("[")[0]
+        options = [word for key, value in target.options.items() for word in ("--model-option", f"{key}={value}")]
+        words = ["train", "--model", name, *options, "--batch-size", batch, "--accumulate", passes, *precision]
+        words += ["--optimizer", settings["optimizer"]]
+    else:
+        if settings["batch"] != asked["batch"]:
+            changes.append(f"batch {batch}")
+        words = ["predict", target.run or "RUN", "FILES", "--batch-size", batch, *precision]
+    return Remedy(**settings, change=", ".join(changes), command=shlex.join(["zoo", *words]))
