@@ -197,12 +197,13 @@ def test_crawling_server_is_dropped(site: Site, tmp_path: Path, monkeypatch: pyt
 
 def test_stopped_clock_ends_a_transfer_that_can_be_resumed(site: Site, clock: FastClock, tmp_path: Path) -> None:
     path, record = tmp_path / "a", tmp_path / "a.json"
+    site.files["/a"] = BODY * 400  # more than is read at once
     with pytest.raises(StoppedError):
         transfer(f"{site.url}/a", path, host=host_of(clock), record=record, progress=lambda done, total: clock.stop())
     with pytest.raises(StoppedError):
         transfer(f"{site.url}/a", path, host=host_of(clock), record=record)
     assert transfer(f"{site.url}/a", path, host=host_of(FastClock()), record=record) is True
-    assert path.read_bytes() == BODY
+    assert path.read_bytes() == BODY * 400
 
 
 def test_connections_of_a_host_are_limited(site: Site, tmp_path: Path) -> None:

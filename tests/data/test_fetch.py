@@ -127,9 +127,9 @@ def test_archive_that_stays_busy_is_replaced_by_the_other(archives: Archives, tm
 
 
 def test_silent_archive_is_given_up(archives: Archives, tmp_path: Path) -> None:
-    archives.s3.slow[archives.s3_path(A)] = 0.3
+    archives.s3.slow[archives.s3_path(A)] = 3.0
     archives.s3.head = False
-    report = get(archives, A, tmp_path, patience=Patience(attempts=1, timeout_s=0.05))
+    report = get(archives, A, tmp_path, patience=Patience(attempts=1, timeout_s=0.5))
     assert [(file.status, file.place) for file in report.files] == [("fetched", "MAST")]
 
 

@@ -26,7 +26,8 @@ def run_each(
     daemons: one that waits for a silent server does not keep the program alive.
     """
     todo: queue.SimpleQueue[Item] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[Item, Result] | BaseException] = queue.SimpleQueue()
+    results: list[tuple[Item, Result] | BaseException] = []  # not in the queue, from which Ctrl-C could lose the one being taken out
+    arrived: queue.SimpleQueue[None] = queue.SimpleQueue()
     for item in items:
         todo.put(item)
 
@@ -36,29 +37,31 @@ def run_each(
                 item = todo.get_nowait()
                 try:
                     clock.check()
-                    done.put((item, work(item)))
+                    results.append((item, work(item)))
                 except BaseException as err:
-                    done.put(err)
+                    results.append(err)
                     return
+                finally:
+                    arrived.put(None)
 
     running = [threading.Thread(target=take, daemon=True, name=f"zoo-fetch-{index}") for index in range(min(threads, len(items)))]
     for thread in running:
         thread.start()
-    left = len(items)
+    told = 0
     try:
-        while left:
-            result = done.get()
+        while told < len(items):
+            arrived.get()
+            result = results[told]
             if isinstance(result, BaseException):
                 raise result
             ready(*result)
-            left -= 1
+            told += 1
     except BaseException as err:
         clock.stop()
         until = time.monotonic() + _LINGER_S
         for thread in running:
             thread.join(max(until - time.monotonic(), 0))
-        while not done.empty():
-            result = done.get()
+        for result in results[told:]:
             if not isinstance(result, BaseException):
                 ready(*result)
             elif isinstance(err, StoppedError) and not isinstance(result, StoppedError):
