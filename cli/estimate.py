@@ -90,23 +90,24 @@ def _print_tables(result: Estimate) -> None:
 
 
 def _print_models(models: Sequence[ModelEstimate], title: str) -> None:
+    """One column per model: the rows are too many to stand side by side on a terminal."""
     from zoo.profiling.text import say_bytes, say_count
 
-    rows, notes = [], []
+    columns, notes = [], []
     for model in models:
         if model.peak_bytes is None or model.needed_bytes is None:
-            rows.append([model.model, model.status, *["-"] * (len(PARTS) + 4)])
+            columns.append([model.status, *["-"] * (len(PARTS) + 4)])
             notes.append(f"{model.model}: {model.note}")
             continue
         parts = [say_bytes(model.parts[part]) if model.parts[part] else "-" for part in PARTS]
         counts = ["-" if count is None else say_count(count) for count in (model.parameters, model.macs)]
         frame = "x".join(map(str, model.input_shape))
-        rows.append([model.model, frame, *counts, say_bytes(model.peak_bytes), *parts, _say_range(model.needed_bytes)])
+        columns.append([frame, *counts, say_bytes(model.peak_bytes), *parts, _say_range(model.needed_bytes)])
         where = f"{model.phase}{f' of {model.layer}' if model.layer else ''}"
         held = ", ".join(f"{layer or 'no layer'} {say_bytes(size)}" for layer, size in model.holders[:3])
         notes.append(f"{model.model}: the peak is in {where}{f'; held by {held}' if held else ''}")
-    columns = ["model", "frame", "parameters", "MACs", "peak", *PARTS, "device needed"]
-    emit_table(columns, rows, title=title, notes=notes)
+    heads = ["frame", "parameters", "MACs", "peak", *(f"  {part}" for part in PARTS), "device needed"]
+    emit_table(["", *(model.model for model in models)], zip(heads, *columns, strict=True), title=title, notes=notes)
 
 
 def _print_fits(models: Sequence[ModelEstimate]) -> None:
