@@ -100,7 +100,7 @@ def test_crop_and_pad_keep_the_pixel_scale_of_the_training(steps: tuple[str, ...
     assert run(crop, larger)[0, 0] == pytest.approx(block)
     assert run(crop, smaller)[6, 16] == pytest.approx(smaller[:2, :2].mean())
     assert run(sized(*steps, geometry="pad", frame_size=(64, 128)), smaller)[6, 16] == pytest.approx(smaller[:2, :2].mean())
-    with pytest.raises(InputShapeError):
+    with pytest.raises(InputShapeError, match=r"got a frame of 128x256, expected at most 64x128 to pad"):
         sized(*steps, geometry="pad", frame_size=(64, 128)).for_size((128, 256))
     assert run(sized(*steps, frame_size=(64, 128)), larger)[0, 0] == pytest.approx(larger[:4, :4].mean())
 

@@ -129,7 +129,8 @@ class AnySizePipeline(Pipeline):
             got = fitted.output_shape((1, *size))
         except InputShapeError as error:
             if rule == "pad":
-                raise InputShapeError(f"got {told}, expected at most {wanted} to pad; --geometry resize or crop takes it") from error
+                limit = f"{self.input_shape[1] * self._factor}x{self.input_shape[2] * self._factor}"
+                raise InputShapeError(f"got {told}, expected at most {limit} to pad; --geometry resize or crop takes it") from error
             raise
         if got != self.input_shape:
             raise InputShapeError(f"{told} becomes {got} in '{fitted}', the model takes {self.input_shape}")
