@@ -3,14 +3,16 @@
 #   PYTHON=python3.12     the interpreter that .venv is made of
 #   TORCH_INDEX=URL       package index for torch alone, such as https://download.pytorch.org/whl/cpu
 #   DEMO_RUN=runs/demo    where the demo trains
+#   FUZZ_SECONDS=60       how long `make fuzz` looks for FITS headers that break their parser
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_RUN ?= runs/demo
+FUZZ_SECONDS ?= 60
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test install lint types warnings pytest wheel wheel-test clean
+.PHONY: demo test install lint types warnings pytest fuzz wheel wheel-test clean
 
 demo: install
 	@sh .ci/demo.sh "$(BIN)" "$(DEMO_RUN)"
@@ -43,6 +45,9 @@ warnings: install
 
 pytest: install
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+fuzz: install
+	tests/fuzz/run.sh $(BIN)/python $(FUZZ_SECONDS)
 
 wheel: install
 	$(BIN)/python -m build

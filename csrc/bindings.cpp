@@ -14,6 +14,7 @@
 namespace py = pybind11;
 
 void bind_blur(py::module_& module);
+void bind_fits(py::module_& module);
 void bind_normalize(py::module_& module);
 
 namespace {
@@ -44,7 +45,7 @@ std::string cuda_archs() {
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
-    module.doc() = "Compiled kernels of zoo; called by zoo.ops only.";
+    module.doc() = "Compiled kernels of zoo; called by zoo.ops and zoo.frames only.";
     zoo::install_fork_handler();
     module.def("simd", [] { return std::string(zoo::isa_name(zoo::isa())); });
     module.def("openmp", [] { return zoo::openmp_compiled(); });
@@ -52,5 +53,6 @@ PYBIND11_MODULE(_native, module) {
     module.def("cuda_archs", cuda_archs);
     module.def("cuda_devices", cuda_devices);
     bind_blur(module);
+    bind_fits(module);
     bind_normalize(module);
 }

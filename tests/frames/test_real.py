@@ -52,7 +52,8 @@ def test_the_table_names_every_file(real_data: Path) -> None:
 def test_a_real_file_is_read_as_astropy_does_or_refused(name: str, real_data: Path) -> None:
     path, rows = real_data / "real" / name, EXPECTED[name]
     if rows[0]["code"]:
-        for call in (read_frames, list_hdus):
+        # Where the headers are sound, only who reads the pixels finds that they are not.
+        for call in (read_frames,) if rows[0]["code"] == "checksum" else (read_frames, list_hdus):
             with pytest.raises(FrameError) as caught:
                 call(path)
             assert (caught.value.code, caught.value.path) == (rows[0]["code"], path)

@@ -1,7 +1,8 @@
 """Is this FITS file safe to read? Decided from its headers alone, before anything is allocated for its pixels.
 
-The headers are walked block by block with exact integers; every limit is checked before it is relied on, so that no file can make the
-reader allocate, loop or map more than the file itself holds. A refusal is a :class:`zoo.errors.FrameError` with one of these codes:
+The headers are walked block by block with exact integers, by ``csrc/fits_header.cpp`` or :mod:`zoo.frames.headers`; every limit is checked
+before it is relied on, so that no file can make the reader allocate, loop or map more than the file itself holds. A refusal is a
+:class:`zoo.errors.FrameError` with one of these codes:
 
 ============================ ==========================================================================================
 ``missing``                  there is no such file
@@ -14,8 +15,9 @@ reader allocate, loop or map more than the file itself holds. A refusal is a :cl
 ``too-large``                a compressed file or image that takes more memory to unpack than the limit
 ``timeout``                  a compressed image that took longer to unpack than any of its size should
 ``no-decoder``               the process that unpacks compressed images could not be started
+``checksum``                 pixels that are not those of which the file keeps the checksum (DATASUM)
 ``truncated``                the file ends before the headers, the pixels or the promised extensions do
-``bad-header``               a mandatory keyword is absent, has the wrong type, or an impossible value
+``bad-header``               a mandatory keyword is absent, has the wrong type, or an impossible value; headers without end
 ``too-many-hdus``            more than 1000 HDUs
 ``no-image``                 there is no image with pixels
 ``not-2d``                   the images have other than two axes longer than 1, and no plane was chosen
@@ -34,27 +36,16 @@ reader allocate, loop or map more than the file itself holds. A refusal is a :cl
 from __future__ import annotations
 
 import math
-import mmap
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from zoo.errors import FrameError
+from zoo.frames.headers import LARGEST, MAX_AXES, MAX_FILE_BLOCKS, MAX_HDUS, MAX_HEADER_BLOCKS, Bytes, Fault, Found, Kind, walk
+from zoo.ops.native import native
 
-BLOCK = 2880
-CARD = 80
-MAX_HDUS = 1000
-MAX_HEADER_BLOCKS = 2000  # 72,000 cards; the longest headers of HST products have about 2,000
-MAX_AXES = 999  # the FITS standard
 TILE_COMPRESSIONS = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "PLIO_1", "HCOMPRESS_1", "NOCOMPRESS")
-
-Kind = Literal["image", "compressed", "table", "groups", "other"]
-
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([EeDd][+-]?\d+)?")
-_INTEGER = re.compile(r"[+-]?\d+")
-_STRING = re.compile(r"'((?:[^']|'')*)'")
 
 
 @dataclass(frozen=True)
@@ -89,32 +80,72 @@ class Hdu:
         return (self.axes[-2], self.axes[-1]) if self.planes == 1 else None
 
 
-def scan(data: bytes | bytearray | mmap.mmap, path: Path | str | None) -> Iterator[Hdu]:
+def scan(data: Bytes, path: Path | str | None) -> tuple[list[Hdu], FrameError | None]:
     """Walk the headers of a whole FITS file.
 
     Args:
         data: the file's bytes, mapped or in memory. path: for messages.
-    Yields: its HDUs, in order; those before a faulty one come before the error. Bytes after the last HDU that do not begin an extension
-        are ignored, as the standard allows.
-    Raises: FrameError: with the codes ``empty``, ``not-fits``, ``truncated``, ``bad-header`` and ``too-many-hdus``.
+    Returns: its HDUs in order, up to the first faulty one, and the refusal of that one: ``truncated``, ``bad-header`` or ``too-many-hdus``.
+        Bytes after the last HDU that do not begin an extension are ignored, as the standard allows.
+    Raises: FrameError: ``empty``, ``not-fits``, or the refusal of the first HDU.
     """
-    length = len(data)
-    if length == 0:
+    if not len(data):
         raise FrameError("empty", path=path, got="0 bytes", expected="a FITS file")
     if bytes(data[:9]) != b"SIMPLE  =":
         raise FrameError("not-fits", path=path, got=f"a file that starts with {bytes(data[:9])!r}", expected="'SIMPLE  ='")
-    position = index = 0
-    while position < length and (not index or bytes(data[position : position + 9]) == b"XTENSION="):
-        if index == MAX_HDUS:
-            raise FrameError("too-many-hdus", path=path, got=f"more than {MAX_HDUS} HDUs", expected=f"at most {MAX_HDUS}")
-        header, offset = read_header(data, position, index, path)
-        found = replace(_describe(header, offset, index, path), start=position)
-        if offset + found.size > length:
-            got = f"{length} bytes in the file"
-            raise FrameError("truncated", path=path, hdu=index, got=got, expected=f"{offset + found.size} by its headers")
-        yield found
-        position = offset + -(-found.size // BLOCK) * BLOCK
-        index += 1
+    found, fault = walk_headers(data)
+    damage = _refusal(fault, len(data), path) if fault else None
+    if damage and not found:
+        raise damage
+    return [_hdu(index, facts) for index, facts in enumerate(found)], damage
+
+
+def walk_headers(data: Bytes) -> tuple[list[Found], Fault | None]:
+    """What :func:`zoo.frames.headers.walk` gives, by the compiled parser where there is one."""
+    module = native()
+    if module is None:
+        return walk(data)
+    found, fault = module.walk_headers(data, hdus=MAX_HDUS, header_blocks=MAX_HEADER_BLOCKS, file_blocks=MAX_FILE_BLOCKS, axes=MAX_AXES)
+    return [Found(*facts) for facts in found], None if fault is None else Fault(*fault)
+
+
+def _hdu(index: int, found: Found) -> Hdu:
+    header = found.header
+    if found.kind == "compressed":
+        lengths = {f"NAXIS{n}": length for n, length in enumerate(reversed(found.axes), 1)}
+        header = {**header, "BITPIX": found.bitpix, "NAXIS": len(found.axes), **lengths}
+    return Hdu(index, found.kind, header, found.bitpix, found.axes, found.offset, found.size, found.start, found.rows)
+
+
+def _refusal(fault: Fault, length: int, path: Path | str | None) -> FrameError:
+    """What is wrong with an HDU, in words."""
+    if fault.reason == "many-hdus":
+        return FrameError("too-many-hdus", path=path, got=f"more than {MAX_HDUS} HDUs", expected=f"at most {MAX_HDUS}")
+    if fault.reason in ("cut-header", "cut-data"):
+        expected = "a header that ends with END and fills its block"
+        if fault.reason == "cut-data":
+            expected = f"{'more than ' if fault.value == LARGEST else ''}{fault.value} by its headers"
+        return FrameError("truncated", path=path, hdu=fault.hdu, got=f"{length} bytes in the file", expected=expected)
+    if fault.reason == "keyword":
+        got, expected = f"{fault.key} = {fault.value!r}" if fault.present else f"no {fault.key}", _possible(fault)
+    elif fault.reason == "no-end":
+        got, expected = f"no END within {MAX_HEADER_BLOCKS} header blocks", "an END card"
+    else:
+        got, expected = f"more than {MAX_FILE_BLOCKS} header blocks", f"at most {MAX_FILE_BLOCKS} in a file"
+    return FrameError("bad-header", path=path, hdu=fault.hdu, got=got, expected=expected)
+
+
+def _possible(fault: Fault) -> str:
+    """The values that a mandatory keyword may have."""
+    if fault.key == "SIMPLE":
+        return "T"
+    if fault.key.endswith("BITPIX"):
+        return "8, 16, 32, 64, -32 or -64"
+    if fault.key.endswith("NAXIS"):
+        return f"an integer from 0 to {MAX_AXES}"
+    if type(fault.value) is int and fault.value > LARGEST:
+        return f"an integer of at most {LARGEST}"
+    return f"an integer of at least {1 if fault.key == 'GCOUNT' else 0}"
 
 
 def check_scaling(hdu: Hdu, path: Path | str | None) -> tuple[float, float, int | None]:
@@ -133,90 +164,3 @@ def check_scaling(hdu: Hdu, path: Path | str | None) -> tuple[float, float, int 
     elif blank is not None and (isinstance(blank, bool) or not isinstance(blank, int) or not -(2**63) <= blank < 2**63):
         raise FrameError("bad-header", path=path, hdu=hdu.index, got=f"BLANK = {blank!r}", expected="an integer of 64 bits")
     return float(bscale), float(bzero), blank
-
-
-def read_header(data: bytes | bytearray | mmap.mmap, position: int, index: int, path: Path | str | None) -> tuple[dict[str, Any], int]:
-    """The keywords of the header at ``position``, and the offset of what follows it.
-
-    Raises: FrameError: ``truncated``, or ``bad-header`` if no END comes within :data:`MAX_HEADER_BLOCKS`.
-    """
-    header: dict[str, Any] = {}
-    for _ in range(MAX_HEADER_BLOCKS):
-        block = bytes(data[position : position + BLOCK])
-        position += BLOCK
-        for start in range(0, len(block) - CARD + 1, CARD):
-            card = block[start : start + CARD]
-            key = card[:8].rstrip()
-            if key == b"END" and not card[3:].strip():
-                if len(block) < BLOCK:
-                    break
-                return header, position
-            if card[8:10] == b"= ":
-                name = key.decode("latin-1")
-                if name not in header:
-                    header[name] = _value(card[10:].decode("latin-1"))
-        if len(block) < BLOCK:
-            got = f"{len(data)} bytes in the file"
-            raise FrameError("truncated", path=path, hdu=index, got=got, expected="a header that ends with END and fills its block")
-    got = f"no END within {MAX_HEADER_BLOCKS} header blocks"
-    raise FrameError("bad-header", path=path, hdu=index, got=got, expected="an END card")
-
-
-def _value(field: str) -> Any:
-    """The value of a card: text, bool, int, float, or ``None`` for anything else."""
-    field = field.strip()
-    if field.startswith("'"):
-        match = _STRING.match(field)
-        return match[1].replace("''", "'").rstrip() if match else None
-    word = field.partition("/")[0].strip()
-    if word in ("T", "F"):
-        return word == "T"
-    if _INTEGER.fullmatch(word):
-        return int(word)
-    if _NUMBER.fullmatch(word):
-        return float(word.upper().replace("D", "E"))
-    return None
-
-
-def _describe(header: dict[str, Any], offset: int, index: int, path: Path | str | None) -> Hdu:
-    """Check the mandatory keywords of one header, with exact integers."""
-
-    def integer(key: str, lowest: int, highest: int | None, default: int | None = None) -> int:
-        value = header.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < lowest or (highest is not None and value > highest):
-            got = f"{key} = {value!r}" if key in header else f"no {key}"
-            expected = f"an integer of at least {lowest}" if highest is None else f"an integer from {lowest} to {highest}"
-            raise FrameError("bad-header", path=path, hdu=index, got=got, expected=expected)
-        return value
-
-    def image(prefix: str) -> tuple[int, tuple[int, ...]]:
-        bitpix = header.get(f"{prefix}BITPIX")
-        if bitpix not in (8, 16, 32, 64, -32, -64):
-            got = f"{prefix}BITPIX = {bitpix!r}"
-            raise FrameError("bad-header", path=path, hdu=index, got=got, expected="8, 16, 32, 64, -32 or -64")
-        count = integer(f"{prefix}NAXIS", 0, MAX_AXES)
-        return bitpix, tuple(integer(f"{prefix}NAXIS{n}", 0, None) for n in range(count, 0, -1))
-
-    if index == 0 and header.get("SIMPLE") is not True:
-        raise FrameError("bad-header", path=path, hdu=0, got=f"SIMPLE = {header.get('SIMPLE')!r}", expected="T")
-    bitpix, axes = image("")
-    # PCOUNT and GCOUNT count in a primary header only where it holds random groups.
-    groups = index == 0 and header.get("GROUPS") is True and bool(axes) and axes[-1] == 0
-    pcount, gcount = (integer("PCOUNT", 0, None, 0), integer("GCOUNT", 1, None, 1)) if groups or index else (0, 1)
-    pixels = math.prod(axes[:-1] if groups else axes) if axes else 0
-    size = abs(bitpix) // 8 * gcount * (pcount + pixels)
-    extension = "IMAGE" if index == 0 else str(header.get("XTENSION"))
-    kind: Kind
-    if groups:
-        kind = "groups"
-    elif extension in ("TABLE", "BINTABLE", "A3DTABLE"):
-        kind = "compressed" if header.get("ZIMAGE") is True else "table"
-    else:
-        kind = "image" if extension in ("IMAGE", "IUEIMAGE") else "other"
-    rows = 0
-    if kind == "compressed":
-        rows = math.prod(axes[:-1])
-        bitpix, axes = image("Z")
-        lengths = {f"NAXIS{n}": length for n, length in enumerate(reversed(axes), 1)}
-        header = {**header, "BITPIX": bitpix, "NAXIS": len(axes), **lengths}
-    return Hdu(index, kind, header, bitpix, axes, offset, size, rows=rows)

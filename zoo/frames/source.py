@@ -26,7 +26,9 @@ from torch import Tensor
 
 from zoo.errors import FrameError
 from zoo.frames.arrays import encode_array, exact
-from zoo.frames.gate import Hdu, check_scaling, read_header, scan
+from zoo.frames.checksum import check_sum
+from zoo.frames.gate import Hdu, check_scaling, scan
+from zoo.frames.headers import read_cards
 from zoo.frames.tiles import unpack
 from zoo.ops.raw import Encoding
 
@@ -71,13 +73,17 @@ class Opened:
     def stored(self, index: int, plane: int) -> tuple[Tensor, Encoding]:
         """One plane of an image as it is stored: ``(H, W * itemsize)`` uint8 in private memory, and its encoding.
 
-        Raises: FrameError: ``bad-header`` for impossible scaling, or what :func:`zoo.frames.tiles.unpack` raises.
+        Where all of the HDU is read anyway, it is compared with its DATASUM: an image of one plane, or all tiles.
+
+        Raises: FrameError: ``bad-header`` for impossible scaling, ``checksum``, or what :func:`zoo.frames.tiles.unpack` raises.
         """
         found = self.hdus[index]
         height, width = found.axes[-2:]
         if not isinstance(self.data, mmap.mmap | bytearray):
             return encode_array(np.reshape(_read(self.data, index), (-1, height, width))[plane])
         encoding = Encoding(found.bitpix, *check_scaling(found, self.path))
+        if found.planes == 1 or found.kind == "compressed":
+            check_sum(self.data, found, self.path)
         size = height * width * encoding.itemsize
         if found.kind == "compressed":
             unpacked = unpack(self.data, found, plane, self.path)
@@ -113,14 +119,7 @@ def open_source(source: str | os.PathLike[str] | HDUList) -> Opened:
         raise FrameError("missing", path=path, got="no such file", expected="a FITS file") from error
     except OSError as error:
         raise FrameError("unreadable", path=path, got=error.strerror or str(error), expected="a readable file") from error
-    hdus: list[Hdu] = []
-    try:
-        hdus.extend(scan(data, path))
-    except FrameError as error:
-        if not hdus:
-            raise
-        return Opened(path, hdus, error, data)
-    return Opened(path, hdus, None, data)
+    return Opened(path, *scan(data, path), data)
 
 
 def _bytes_of(file: IO[bytes], path: Path) -> mmap.mmap | bytearray:
@@ -152,6 +151,9 @@ def _unpack(stream: Any, path: Path) -> bytearray:
             # What is not FITS need not be unpacked to its end.
             if len(result) >= 9 and not result.startswith(b"SIMPLE  ="):
                 break
+    except MemoryError as error:
+        got = f"more than {len(result)} bytes unpacked, and no memory for them"
+        raise FrameError("too-large", path=path, got=got, expected="a file that fits in memory", remedy="unpack it first") from error
     except EOFError as error:
         raise FrameError("truncated", path=path, got="a compressed file that ends early", expected="a whole file") from error
     except (OSError, zlib.error) as error:
@@ -165,7 +167,7 @@ def _hdus_of_list(hdulist: HDUList) -> list[Hdu]:
 
     result = []
     for index, hdu in enumerate(hdulist):
-        header, _ = read_header(hdu.header.tostring().encode("latin-1", "replace"), 0, index, None)
+        header = read_cards(hdu.header.tostring().encode("latin-1", "replace"))
         image = isinstance(hdu, PrimaryHDU | ImageHDU | CompImageHDU) and not isinstance(hdu, GroupsHDU)
         result.append(
             Hdu(index, "image" if image else "table", header, int(header.get("BITPIX") or 8), tuple(hdu.shape) if image else (), 0, 0)

@@ -25,7 +25,8 @@ import time
 from pathlib import Path
 
 from zoo.errors import FrameError
-from zoo.frames.gate import BLOCK, CARD, TILE_COMPRESSIONS, Hdu
+from zoo.frames.gate import TILE_COMPRESSIONS, Hdu
+from zoo.frames.headers import BLOCK, CARD
 
 MAX_BYTES = 1 << 30
 """Most bytes that an image may unpack to."""

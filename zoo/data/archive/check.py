@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zoo.data.manifest import twin_of
 from zoo.errors import FrameError
-from zoo.frames.gate import BLOCK
+from zoo.frames.headers import BLOCK
 from zoo.frames.source import open_source
 
 
