@@ -71,6 +71,17 @@ def test_single_file_is_named_with_its_path(tmp_path: Path) -> None:
         find_origin("models", origin, where="run", registry=EMPTY)
 
 
+def test_package_folder_is_named_with_its_path_and_a_command(tmp_path: Path) -> None:
+    folder = tmp_path / "my deep"
+    registry = registry_with(source=str(folder), distribution="zoo-deep", version="1.4")
+    origin = describe_origin(registry.get("models", "deepnet"), registry)
+    with pytest.raises(PluginError) as caught:
+        find_origin("models", origin, where="run", registry=EMPTY)
+    assert str(caught.value).endswith(f"pass its folder before the command, as in 'zoo --plugin '{folder}' plugins list'")
+    with pytest.raises(PluginError, match=r"does not register it; run 'zoo --plugin .* plugins list'"):
+        find_origin("models", {**origin, "name": "oldnet"}, where="run", registry=registry)
+
+
 def test_failed_plugin_is_named_with_its_cause() -> None:
     origin = describe_origin(registry_with().get("models", "deepnet"), registry_with())
     broken = Registry.from_plugins([])

@@ -10,6 +10,7 @@ import pytest
 from zoo.errors import PluginError
 from zoo.registry import Registry
 from zoo.sources import find_again
+from zoo.testing import find_target
 
 PLUGIN_FILE = """
 import zoo
@@ -95,3 +96,52 @@ def test_folder_that_is_no_plugin_is_refused(tmp_path: Path) -> None:
     (folder / "pyproject.toml").write_text("[project")
     with pytest.raises(PluginError, match=r"pyproject.toml: cannot be read"):
         Registry.load(entry_points=False, files=[folder])
+
+
+@pytest.mark.usefixtures("clean_path")
+def test_path_is_kept_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_package(tmp_path / "p", "wholenet", PLUGIN_FILE)
+    (tmp_path / "wholefile.py").write_text(PLUGIN_FILE.replace("filenet", "wholefile"))
+    monkeypatch.chdir(folder)
+    registry = Registry.load(entry_points=False, files=[Path("src/.."), Path("../wholefile.py")])
+    assert [plugin.source for plugin in registry.plugins[1:]] == [str(folder), str(tmp_path / "wholefile.py")]
+    assert [plugin.name for plugin in find_target("src/..", registry).plugins] == ["wholenet"]
+
+
+def install_twin(site: Path, module: str, source: str) -> None:
+    """An installed distribution with a plugin of the same module as a package folder has."""
+    (site / module).mkdir(parents=True)
+    (site / module / "__init__.py").write_text(source)
+    (site / module / "part.py").write_text("PLACE = 'installed'\n")
+    facts = site / f"zoo_{module}-0.2.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: zoo-{module}\nVersion: 0.2\n")
+    (facts / "entry_points.txt").write_text(f"[zoo]\n{module} = {module}\n")
+
+
+@pytest.mark.usefixtures("clean_path")
+@pytest.mark.parametrize("twin_fails", [False, True])
+def test_folder_is_checked_and_not_its_installed_twin(tmp_path: Path, twin_fails: bool) -> None:
+    module = f"twinnet{int(twin_fails)}"
+    source = f"from {module}.part import PLACE\n" + PLUGIN_FILE.replace(" build,", f" '{module}:build', summary=PLACE,")
+    folder = write_package(tmp_path / "p", module, source)
+    (folder / "src" / module / "part.py").write_text("PLACE = 'folder'\n")
+    install_twin(tmp_path / "site", module, source + ("1/0\n" if twin_fails else ""))
+    sys.path.insert(0, str(tmp_path / "site"))
+    installed = Registry.load(only=[module])
+    assert bool(installed.failures) is twin_fails
+    assert Path(sys.modules[f"{module}.part"].__file__ or "").is_relative_to(tmp_path / "site")
+    sys.path.append(str(folder / "src"))  # there already, but behind the twin
+    target = find_target(str(folder), installed)
+    assert target.causes == ()
+    (entry,) = target.entries
+    assert entry.summary == "folder"
+    assert Path(entry.load().__code__.co_filename).is_relative_to(folder)
+
+
+@pytest.mark.usefixtures("clean_path")
+def test_folder_whose_module_is_another_one_is_refused(tmp_path: Path) -> None:
+    folder = write_package(tmp_path / "p", "csv", PLUGIN_FILE)
+    (failure,) = Registry.load(entry_points=False, files=[folder]).failures
+    assert "got the module 'csv' of " in failure.cause
+    assert f"expected one below {folder}" in failure.cause

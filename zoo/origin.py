@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from zoo.registry import BUILTIN_OWNER, SINGULAR, Registry, get_registry
 from zoo.sources import is_path
 
 DISTRIBUTION = "celestial-zoo"
+
+_BY_PATH = "zoo --plugin "
 
 
 def describe_origin(entry: Entry, registry: Registry | None = None) -> dict[str, str]:
@@ -53,9 +56,13 @@ def _absence(registry: Registry, origin: Mapping[str, str]) -> str:
         return f", which failed to load: {failures[0]}"
     distribution, version, install = (origin.get(key, "") for key in ("distribution", "version", "install"))
     if any(plugin.name == origin["owner"] for plugin in registry.plugins):
-        return f" {version}, which is loaded but does not register it; run '{install}'" if install else ", which does not register it"
+        whole = f"{install} plugins list" if install.startswith(_BY_PATH) else install
+        return f" {version}, which is loaded but does not register it; run '{whole}'" if install else ", which does not register it"
     if not distribution:
         return f", which came from a single file; pass it with '{install or 'zoo --plugin FILE'} ...'"
+    if install.startswith(_BY_PATH):
+        whole = f"{install} plugins list"
+        return f" from distribution {distribution} {version}, which is not loaded; pass its folder before the command, as in '{whole}'"
     words = install or f"pip install {distribution}=={version}"
     return (
         f" from distribution {distribution} {version}, which is not loaded; run '{words}' and see 'zoo plugins' "
@@ -66,7 +73,7 @@ def _absence(registry: Registry, origin: Mapping[str, str]) -> str:
 def _install_words(entry: Entry, source: str) -> str:
     """The command that gives the plugin of an entry back."""
     if is_path(source):
-        return f"zoo --plugin {source}"
+        return f"{_BY_PATH}{shlex.quote(source)}"
     if not entry.distribution:
         return ""
     return f"pip install {_requirement(entry.distribution, entry.version)}"

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 from zoo.errors import PluginError
 
@@ -48,16 +49,22 @@ def find_installed() -> list[Source]:
 def find_in_path(path: Path) -> list[Source]:
     """Return the plugin in a Python file, or those that the ``pyproject.toml`` of a folder declares.
 
-    A folder, or its ``src``, is put first on ``sys.path``, so that its lazy references are found.
+    A folder, or its ``src``, is put first on ``sys.path``, so that its lazy references are found; an installed plugin whose modules have
+    the same names gives way to it when it is loaded.
 
     Raises: PluginError: there is no such file, or the folder declares no plugin.
     """
-    path = path.absolute()
+    path = whole_path(path)
     if path.is_dir():
         return _find_in_folder(path)
     if not path.is_file():
         raise PluginError(f"{path}: no such file; expected a Python file with functions marked @zoo.hookimpl, or a package folder")
     return [Source(path.stem, str(path), partial(_import_file, path))]
+
+
+def whole_path(path: Path) -> Path:
+    """Return the absolute path without ``..`` that stands in the :class:`Source` of a file or folder; a file keeps its own name."""
+    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
 
 
 def find_again(name: str, text: str) -> list[Source]:
@@ -85,11 +92,36 @@ def _find_in_folder(folder: Path) -> list[Source]:
         table = f"[project.entry-points.{ENTRY_POINT_GROUP}]"
         raise PluginError(f'{file}: got no table {table}, expected one with a line such as mynet = "mynet"')
     place = str(folder / "src" if (folder / "src").is_dir() else folder)
-    if place not in sys.path:
-        sys.path.insert(0, place)
+    sys.path[:] = [place, *(entry for entry in sys.path if entry != place)]
     facts = str(project.get("name", "")), str(project.get("version", ""))
-    group = ENTRY_POINT_GROUP
-    return [Source(n, str(folder), importlib.metadata.EntryPoint(n, value, group).load, *facts) for n, value in sorted(points.items())]
+    found = [importlib.metadata.EntryPoint(name, value, ENTRY_POINT_GROUP) for name, value in sorted(points.items())]
+    return [Source(point.name, str(folder), partial(_import_below, folder, point), *facts) for point in found]
+
+
+def _import_below(folder: Path, point: importlib.metadata.EntryPoint) -> object:
+    """Import a plugin of a folder; modules of that name that an installed plugin brought are forgotten first."""
+    package = point.module.partition(".")[0]
+    held = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == package}
+    installed = {found.text.partition(":")[0].partition(".")[0] for found in find_installed()}
+    if package in installed and not all(_lies_below(module, folder) for module in held.values()):
+        for name in held:
+            del sys.modules[name]
+    importlib.invalidate_caches()
+    plugin = point.load()
+    module = sys.modules[point.module]
+    if not _lies_below(module, folder):
+        raise PluginError(
+            f"got the module {point.module!r} of {getattr(module, '__file__', None) or 'Python itself'}, expected one below {folder}; "
+            "rename it, or leave out what imported the other one"
+        )
+    return plugin
+
+
+def _lies_below(module: ModuleType, folder: Path) -> bool:
+    """Whether a module is a file below a folder, or a package without a file of its own that has a part there."""
+    file = getattr(module, "__file__", None)
+    places = [file] if file else list(getattr(module, "__path__", ()))
+    return any(Path(place).resolve().is_relative_to(folder) for place in places)
 
 
 def _import_file(path: Path) -> object:

@@ -11,6 +11,7 @@ from typing import Any
 from zoo.entries import Entry
 from zoo.errors import PluginError, UnknownNameError
 from zoo.registry import BUILTIN_OWNER, KINDS, Registry, use_registry
+from zoo.sources import whole_path
 from zoo.testing import entry_checks, model_checks, model_options, model_tools, other_checks, plugin_checks, step_checks
 from zoo.testing.check import Check, Result, run_checks
 from zoo.testing.other_checks import DatasetSubject, LoggerSubject, LossSubject
@@ -95,7 +96,7 @@ def find_target(text: str, registry: Registry) -> Target:
     path = Path(text)
     if path.suffix == ".py" or "/" in text or (path.is_dir() and (path / "pyproject.toml").is_file()):
         loaded = Registry.load(files=[path])
-        place = str(path.absolute())
+        place = str(whole_path(path))
         return _target(loaded, [name for name, source in _sources(loaded).items() if source == place])
     name = ALIASES.get(text, text)
     owners = [owner for owner in _sources(registry) if owner == name]
