@@ -5,18 +5,21 @@ This module imports neither torch, numpy, astropy nor rich, so that ``zoo --help
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import errno
 import importlib
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 import zoo
-from zoo.errors import CheckFailedError, InterruptedRunError, PluginError, UnknownNameError, UsageError, ZooError
+from zoo.errors import CheckFailedError, InterruptedRunError, PluginError, StorageError, UnknownNameError, UsageError, ZooError
 from zoo.registry import configure, get_registry, loaded_registry
 
 COMMANDS = {
@@ -33,12 +36,36 @@ COMMANDS = {
     "doctor": ("zoo.cli.doctor:doctor", "Report kernels, devices, versions and plugin failures, with remedies."),
 }
 
+# What a full disk or a broken device answers to a write. Files are written by zoo.storage, which raises StorageError for these.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 # Errors that every one of several processes that share a training comes to; the first one tells them.
 KNOWN_TO_ALL = (InterruptedRunError, UsageError, UnknownNameError, CheckFailedError)
 
 
+class _ReaderGoneError(Exception):
+    """Nobody reads the output any more, as in ``zoo ... | head``."""
+
+
+@contextlib.contextmanager
+def _naming_a_closed_pipe() -> Iterator[None]:
+    """Turn BrokenPipeError into an error that click does not know; for its own it ends the program with 1."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _ReaderGoneError from error
+
+
 class _LazyGroup(click.Group):
     """A group that knows the help of its commands without importing them."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _naming_a_closed_pipe():  # --help and --version print here
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _naming_a_closed_pipe():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*COMMANDS, *(name for name in _plugin_commands() if name not in COMMANDS)]
@@ -127,7 +154,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 usage, 3 data, 4 memory, 5 a check failed, 6 plugin, 130/143 interrupted, 1 unexpected."""
     words = sys.argv[1:] if arguments is None else arguments
     code = _run(words)
-    _report_plugin_failures(words)
+    with contextlib.suppress(OSError):  # nobody reads stderr
+        _report_plugin_failures(words)
     sys.exit(code)
 
 
@@ -135,6 +163,7 @@ def _run(words: list[str]) -> int:
     debug = "--debug" in words
     try:
         code = cli.main(args=words, prog_name="zoo", standalone_mode=False)
+        sys.stdout.flush()  # at the exit of the interpreter it would be too late for an error
         return code if isinstance(code, int) else 0
     except click.Abort:
         click.echo("zoo: interrupted", err=True)
@@ -148,14 +177,25 @@ def _run(words: list[str]) -> int:
         if not isinstance(error, KNOWN_TO_ALL) or "WORLD_SIZE" not in os.environ or os.environ.get("RANK", "0") == "0":
             click.echo(f"zoo: {'stopped' if isinstance(error, InterruptedRunError) else 'error'}: {error}", err=True)
         return error.exit_code
-    except BrokenPipeError:  # the reader of stdout went away, as in `zoo ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (_ReaderGoneError, BrokenPipeError):
+        _discard(sys.stdout, sys.stderr)
         return 141
     except Exception as error:
         if debug:
             traceback.print_exc()
+        if isinstance(error, OSError) and error.errno in UNWRITABLE and error.filename is None:
+            _discard(sys.stdout)
+            click.echo(f"zoo: error: standard output cannot be written: {error.strerror}; what was printed is not whole", err=True)
+            return StorageError.exit_code
         click.echo(f"zoo: unexpected {type(error).__name__}: {error}; 'zoo --debug ...' shows where", err=True)
         return 1
+
+
+def _discard(*streams: TextIO) -> None:
+    """Send what is left in the buffers of these streams nowhere, so that the exit of the interpreter does not fail on it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream.fileno())
 
 
 def _report_plugin_failures(words: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -199,3 +200,26 @@ def test_doctor_names_a_failed_plugin_and_an_unknown_variable(
     findings = {finding["subject"]: finding for finding in json.loads(capsys.readouterr().out)["results"]}
     assert findings["plugin idle"]["status"] == "warning"
     assert "ZOO_BATCH_SIZE" in findings["settings"]["value"]
+
+
+@pytest.mark.parametrize("words", [["models", "list"], ["models", "list", "--json"], ["--help"], ["steps", "--help"]])
+@pytest.mark.parametrize("together", [False, True], ids=["stdout", "both"])
+def test_a_closed_pipe_ends_in_silence(words: list[str], together: bool) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        errors = writer if together else subprocess.PIPE
+        ended = subprocess.run([sys.executable, "-m", "zoo", *words], stdout=writer, stderr=errors, text=True, check=False)
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr or "") == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no device that is always full")
+@pytest.mark.parametrize("words", [["models", "list"], ["--version"]])
+def test_output_onto_a_full_disk_is_one_line(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run([sys.executable, "-m", "zoo", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 3
+    line = "zoo: error: standard output cannot be written: No space left on device; what was printed is not whole"
+    assert ended.stderr.splitlines() == [line]
