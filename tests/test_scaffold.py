@@ -108,7 +108,7 @@ def test_name_that_is_taken_is_refused(name: str, kinds: list[str], words: str, 
 
 def test_existing_folder_is_kept(tmp_path: Path) -> None:
     (tmp_path / "zoo-deepsky").mkdir()
-    with pytest.raises(StorageError, match="something is here already"):
+    with pytest.raises(UsageError, match="something is here already"):
         write_plugin("deepsky", tmp_path)
     assert list((tmp_path / "zoo-deepsky").iterdir()) == []
 

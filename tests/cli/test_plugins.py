@@ -56,6 +56,16 @@ def test_check_prints_a_row_a_check_and_passes(tmp_path: Path, capsys: pytest.Ca
     assert "19 checks: 17 passed, 0 failed, 2 skipped" in captured.err
 
 
+def test_option_whose_default_is_text_is_refused_with_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "clipped_text.py"
+    text = LOSS.format(name="clipped_text", licence="MIT").replace("summary=", "options={'at': zoo.Option(int, '16', 'where')}, summary=")
+    path.write_text(text)
+    assert run("plugins", "check", str(path)) == 6
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    words = "register_losses: 'clipped': the default of option at must be int, got '16', which is str"
+    assert [row[2:4] for row in rows if row[0] == "failed"] == [["plugin-registers", words]]
+
+
 def test_failed_check_exits_with_5_and_says_how_to_mend_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "clipped_bare.py"
     path.write_text(LOSS.format(name="clipped_bare", licence=""))
@@ -103,7 +113,7 @@ def test_new_prints_what_was_written_and_what_to_do_next(tmp_path: Path, capsys:
     folder = tmp_path / "zoo-deepsky"
     assert str(folder / "zoo_deepsky" / "loss.py") in lines
     assert lines[-4:] == [f"  cd {folder}", "  pip install --no-build-isolation -e .", "  zoo plugins check deepsky", "  python -m pytest"]
-    assert run("plugins", "new", "deepsky", "--dir", str(tmp_path)) == 3
+    assert run("plugins", "new", "deepsky", "--dir", str(tmp_path)) == 2
     assert "something is here already" in capsys.readouterr().err
     assert run("plugins", "new", "hrcn", "--dir", str(tmp_path), "--json") == 2
     assert "the model 'hrcn' is registered by zoo" in capsys.readouterr().err

@@ -187,8 +187,10 @@ def test_train_says_when_a_batch_does_not_fit(configure: Configure, monkeypatch:
 def test_train_never_replaces_a_run_without_force(configure: Configure) -> None:
     run = train(configure())
     before = storage.sha256(run.model / "model.safetensors")
-    with pytest.raises(storage.StorageError, match=r"a run is here already; continue it with --resume run"):
+    with pytest.raises(UsageError, match=r"a run is here already; continue it with --resume run"):
         train(configure(train={"seed": 5}))
+    with pytest.raises(UsageError, match=r"a run is here already"):  # before the data, which are not there, are asked for
+        train(configure(data={"source": "no-such-folder/list.csv"}))
     assert storage.sha256(run.model / "model.safetensors") == before
     train(configure(train={"seed": 5}, output={"force": True}))
     assert storage.sha256(run.model / "model.safetensors") != before

@@ -190,10 +190,10 @@ def test_create_run_never_removes_what_is_no_run() -> None:
     Path("thesis").mkdir()
     assert create_run(config, model="m", data="d") == Path("thesis")  # an empty folder is welcome
     Path("thesis/chapter.tex").write_text("x")
-    with pytest.raises(StorageError, match="not empty and no run"):
+    with pytest.raises(UsageError, match="not empty and no run"):
         create_run(config, model="m", data="d")
     Path("file").write_text("x")
-    with pytest.raises(StorageError, match="got a file"):
+    with pytest.raises(UsageError, match="got a file"):
         create_run(TrainConfig.from_mapping({"output": {"path": "file", "force": True}}), model="m", data="d")
     assert Path("thesis/chapter.tex").exists()
 

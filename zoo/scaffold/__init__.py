@@ -74,8 +74,8 @@ def write_plugin(
         licence: SPDX identifier, one of `LICENCES`. author: who holds the copyright.
         taken: the registry whose names must stay free. reserved: further names of commands that must.
     Raises:
-        UsageError: the name is none, or is taken; another licence. StorageError: the folder is there already, or cannot be written; nothing
-            is left half written.
+        UsageError: the name is none, or is taken; the folder is there already; another licence. StorageError: it cannot be written;
+            nothing is left half written.
     """
     short = name.lower().removeprefix("zoo-")
     if not _NAME.fullmatch(short) or not name.isascii():
@@ -99,7 +99,7 @@ def write_plugin(
         _refuse_taken(short, wanted, taken)
     folder = parent / words["zoo-newnet"]
     if folder.exists():
-        raise StorageError(f"{folder}: something is here already; choose another name, or another place with --dir")
+        raise UsageError(f"{folder}: something is here already; choose another name, or another place with --dir")
     words["the authors of zoo-newnet"] = author or f"the authors of {words['zoo-newnet']}"
     words["Copyright (c) 2026"] = f"Copyright (c) {datetime.now(UTC).year}"
     try:

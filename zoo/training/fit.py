@@ -48,10 +48,10 @@ def train(config: TrainConfig | None = None, *, resume: str | os.PathLike[str] |
 
     Raises:
         InterruptedRunError: SIGINT or SIGTERM came; the step was finished and a checkpoint written; ``exit_code`` is 130 or 143.
-        CheckFailedError: three steps in a row had a loss or gradient that is not finite. MemoryLimitError: a batch does not fit.
-            StorageError: the run cannot be written, or is there already. NetworkError, WeightsError: as `zoo.models.load_pretrained`.
-            PeerError: another process failed. DataError, UsageError, InputShapeError, UnknownNameError, PluginError: as
-            `zoo.training.make_plan`.
+            CheckFailedError: three steps in a row had a loss or gradient that is not finite. MemoryLimitError: a batch does not fit.
+            StorageError: the run cannot be written. NetworkError, WeightsError: as `zoo.models.load_pretrained`.
+            PeerError: another process failed. UsageError: a run is there already, or as `zoo.training.make_plan`. DataError,
+            InputShapeError, UnknownNameError, PluginError: as `zoo.training.make_plan`.
 
     Example: >>> run = zoo.train(zoo.TrainConfig.from_mapping({"train": {"epochs": 3}})); zoo.load(run.path)
     """

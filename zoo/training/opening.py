@@ -30,6 +30,7 @@ from zoo.training.run import (
     ENVIRONMENT_NAME,
     MANIFEST_NAME,
     Run,
+    check_place,
     create_run,
     find_run_of_job,
     machine_facts,
@@ -54,7 +55,9 @@ def open_training(
     if resume is None and ranks.launch.restarts:
         resume = ranks.only_first(lambda: find_run_of_job(config or TrainConfig(), ranks.launch.job)) or None
     if resume is None:
-        plan = _plan(config or TrainConfig(), ranks, progress)
+        settings = config or TrainConfig()
+        ranks.first(lambda: check_place(settings) if ranks.writes else None)  # before data are made or read
+        plan = _plan(settings, ranks, progress)
         begun = ranks.first(lambda: begin_run(plan, progress) if ranks.writes else None)
         path = Path(ranks.only_first(lambda: str(begun[0].path) if begun else ""))
         run, state = begun or (Run(path, plan.label), _build_state(plan, progress, pretrained=False)[0])
@@ -79,7 +82,8 @@ def begin_run(plan: Plan, progress: Progress) -> tuple[Run, TrainingState]:
     """Draw or fetch the weights, make the run directory, and write what is known before the first step.
 
     Raises:
-        StorageError: as `create_run`. NetworkError, WeightsError, UnknownNameError: as `load_pretrained`; then there is no directory yet.
+        UsageError, StorageError: as `create_run`. NetworkError, WeightsError, UnknownNameError: as `load_pretrained`; then there is no
+            directory yet.
     """
     state, report = _build_state(plan, progress)
     facts = machine_facts(plan.device, plan.precision, plan.ranks.size) | {"data": plan.data_fingerprint()}

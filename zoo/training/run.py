@@ -8,7 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 
 import zoo
 from zoo import storage
-from zoo.errors import StorageError
+from zoo.errors import StorageError, UsageError
 from zoo.models.directory import MODEL_FOLDER, RUNS_FOLDER, find_run
 from zoo.ops.native import backend
 from zoo.origin import describe_origin, find_origin
@@ -73,10 +74,37 @@ def create_run(config: TrainConfig, *, model: str, data: str) -> Path:
         model, data: names for the directory.
 
     Raises:
-        StorageError: something is there already that is not an empty folder, or with ``force`` is no run; or it cannot be made.
+        UsageError: as `check_place`. StorageError: it cannot be made.
     """
-    try:
+    with _naming_the_place(config):
         return _make_run(config, model=model, data=data)
+
+
+def check_place(config: TrainConfig) -> None:
+    """Raise where a new run cannot go to ``output.path``; asked before any work is done, and again when the run directory is made.
+
+    Raises:
+        UsageError: something is there already that is not an empty folder, or with ``force`` is no run. StorageError: it cannot be read.
+    """
+    path = config.output.path
+    with _naming_the_place(config):
+        if path is None or not path.exists():
+            return
+        if not path.is_dir():
+            raise UsageError(f"{path}: got a file, expected the name of a run directory")
+        if not any(path.iterdir()):
+            return
+    if not (path / CONFIG_NAME).is_file():
+        raise UsageError(f"{path}: got a folder that is not empty and no run, expected a new name; choose another with -o")
+    if not config.output.force:
+        raise UsageError(f"{path}: a run is here already; continue it with --resume {path}, replace it with --force, or choose another -o")
+
+
+@contextmanager
+def _naming_the_place(config: TrainConfig) -> Iterator[None]:
+    """Turn an error of the file system into one that says which place is meant."""
+    try:
+        yield
     except OSError as err:
         if isinstance(err, StorageError):
             raise
@@ -100,10 +128,10 @@ def _make_run(config: TrainConfig, *, model: str, data: str) -> Path:
                 break
             except FileExistsError:
                 number += 1
-    elif path.exists() and not path.is_dir():
-        raise StorageError(f"{path}: got a file, expected the name of a run directory")
-    elif path.is_dir() and any(path.iterdir()):
-        _replace(path, force=config.output.force)
+    else:
+        check_place(config)
+        if path.is_dir() and any(path.iterdir()):
+            shutil.rmtree(path)
     path.mkdir(parents=True, exist_ok=True)
     _link_latest(path)
     return path
@@ -194,17 +222,6 @@ def machine_facts(device: torch.device, precision: str, processes: int = 1) -> d
         facts["gpu"] = torch.cuda.get_device_name(device)
         facts["cuda"] = torch.version.cuda
     return facts
-
-
-def _replace(path: Path, *, force: bool) -> None:
-    """Remove the run that is at ``path``, or refuse."""
-    if not (path / CONFIG_NAME).is_file():
-        raise StorageError(f"{path}: got a folder that is not empty and no run, expected a new name; choose another with -o")
-    if not force:
-        raise StorageError(
-            f"{path}: a run is here already; continue it with --resume {path}, replace it with --force, or choose another -o"
-        )
-    shutil.rmtree(path)
 
 
 def _link_latest(path: Path) -> None:
