@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -209,3 +210,10 @@ def test_walk_files_enters_a_linked_folder_once(tmp_path: Path) -> None:
 def test_summarise_counts_the_rest() -> None:
     assert summarise(["a", "b"], 2) == "a, b"
     assert summarise(["a", "b", "c", "d"], 2) == "a, b and 2 more"
+
+
+def test_numbers_of_numpy_are_written_as_numbers(tmp_path: Path) -> None:
+    row = Row(path="a.fits", hdu=1, label="NSC", target="M5", ra=np.float64(229.64), dec=np.float64(2.08))
+    Manifest((row,), tmp_path).write_csv(tmp_path / "list.csv")
+    (read,) = Manifest.read_csv(tmp_path / "list.csv").rows
+    assert (read.ra, read.dec) == (229.64, 2.08)

@@ -356,4 +356,4 @@ def _cell(value: object) -> str:
     """Text of a value; None and NaN are empty."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    return repr(value) if isinstance(value, float) else str(value)
+    return repr(float(value)) if isinstance(value, float) else str(value)  # float(): numpy writes its type too
