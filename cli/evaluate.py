@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from zoo.cli.output import emit_json, emit_table, note, note_domain, note_refused, stages, warn
+from zoo.cli.output import Refusals, counted, emit_json, emit_table, note, note_domain, stages, warn
 from zoo.errors import CheckFailedError, DataError
 from zoo.settings import GEOMETRIES
 
@@ -167,7 +166,8 @@ def _print_notes(result: Evaluation, csv_path: Path | None) -> None:
             warn(f"the baseline {baseline.name} reaches {baseline.accuracy:.4f} without a network; the model does not beat it")
     adapted = sum(frame.adapted for frame in result.frames)
     if adapted:
-        note(f"{adapted} frames are not of the size of the training and were averaged, cut or padded to fit (column 'adapted')")
+        are = "is" if adapted == 1 else "are"
+        note(f"{counted(adapted, 'frame')} {are} not of the size of the training: averaged, cut or padded to fit (column 'adapted')")
     note_domain(result.domain, data=result.data_domain)
     note(f"accuracy {_say(result.intervals['accuracy'])}")
     for path in (result.path, csv_path):
@@ -177,8 +177,10 @@ def _print_notes(result: Evaluation, csv_path: Path | None) -> None:
 
 def _check(result: Evaluation, min_lower: float | None) -> None:
     """List refused frames and raise for a check that failed, or else for frames that could not be read."""
-    for frame in result.refused[:LISTED]:
-        note_refused(frame.path, frame.code, frame.message)
+    refusals = Refusals()
+    for frame in result.refused:
+        refusals.add(frame.path, frame.code, frame.message)
+    refusals.explain()
     if min_lower is not None:
         interval = result.accuracy_new if result.seen else result.intervals["accuracy"]
         if interval is None:
@@ -186,9 +188,8 @@ def _check(result: Evaluation, min_lower: float | None) -> None:
         if not interval.bound > min_lower:
             raise CheckFailedError(f"accuracy {_say(interval)}; expected a lower end above {min_lower:g}")
     if result.refused:
-        codes = ", ".join(f"{code} {count}" for code, count in Counter(frame.code for frame in result.refused).most_common())
         raise DataError(
-            f"{len(result.refused)} of {len(result.frames)} frames could not be scored ({codes}); the figures are of the others"
+            f"{len(result.refused)} of {len(result.frames)} frames could not be scored ({refusals}); the figures are of the others"
         )
 
 

@@ -13,6 +13,7 @@ import json
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING
@@ -171,9 +172,34 @@ def note_domain(domain: str, *, data: str | None = None) -> None:
         note("domain simulated: these numbers hold for the simulator only, and no published figure stands beside them")
 
 
-def note_refused(path: str, code: str, message: str) -> None:
-    """Say on stderr why a frame was refused, with its file and code once."""
-    note(f"refused: {message if message.startswith(path) else f'{path}: {code}: {message}'}")
+class Refusals:
+    """Counts what was refused by its code, and keeps the first of each as an example; memory does not grow with their number.
+
+    Attributes:
+        counts: code -> how often.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._examples: dict[str, str] = {}
+
+    def add(self, path: str, code: str, message: str) -> None:
+        """Count one; its file and code stand in the example once."""
+        self.counts[code] += 1
+        self._examples.setdefault(code, message if message.startswith(path) else f"{path}: {code}: {message}")
+
+    def explain(self) -> None:
+        """Say on stderr one example of every code, the most frequent first, and how many more there are."""
+        for code, count in self.counts.most_common():
+            note(f"refused: {self._examples[code]}{f' ({count - 1} more with this code)' if count > 1 else ''}")
+
+    def __str__(self) -> str:
+        return ", ".join(f"{code} {count}" for code, count in self.counts.most_common())
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a count with its noun: "1 row", "2 rows"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def plain(value: object) -> object:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from zoo.cli.output import JsonStream, RowStream, note, note_domain, note_refused, progress, stdout_is_terminal
+from zoo.cli.output import JsonStream, Refusals, RowStream, counted, note, note_domain, progress, stdout_is_terminal
 from zoo.errors import DataError, InterruptedRunError
 from zoo.settings import GEOMETRIES
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from zoo.models import LoadedModel
     from zoo.prediction import Prediction, RowFile
 
-TERMINAL_COLUMNS = {"path": 40, "hdu": 3, "predicted": 9, "probability": 11, "code": 13, "product": 7, "instrument": 10}
-LISTED = 10
+PATH_WIDTH = 40
+TERMINAL_COLUMNS = {"path": PATH_WIDTH, "hdu": 3, "predicted": 9, "instrument": 10, "code": 13}
+PROBABILITY_WIDTH = 11  # of 1.23456e-05
 
 
 class _Sink(Protocol):
@@ -44,7 +45,7 @@ class _Sink(Protocol):
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Threads that read and preprocess.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Arithmetic of the model.")
-@click.option("--allow-bad", type=click.IntRange(0), default=0, show_default=True, help="Exit 0 with up to this many refused inputs.")
+@click.option("--allow-bad", type=click.IntRange(0), default=0, show_default=True, help="Exit 0 with up to this many refused rows.")
 @click.option("--allow-product", is_flag=True, help="Also classify products that the run was not trained on.")
 def predict(
     run: str,
@@ -83,6 +84,7 @@ def predict(
         prediction.check_output(output, force=force)
     loaded = load(run)
     prediction.check_inputs(path for path in paths if path != "-")
+    tally = _Tally()
     rows = prediction.predict(
         loaded,
         _inputs(paths),
@@ -94,13 +96,13 @@ def predict(
         device=device,
         precision=precision,
         allow_product=allow_product,
+        on_other=tally.add_other,
     )
     domain = str(loaded.card["domain"])
     note(f"{loaded.name} from {loaded.path}: classes {', '.join(loaded.labels)}")
     note_domain(domain, data="other")
     facts = {"run": loaded.path, "model": loaded.name, "labels": loaded.labels, "domain": domain}
     facts["geometry"] = geometry or loaded.card.get("geometry", "resize")
-    tally = _Tally()
     file = None if output is None else prediction.RowFile(output, loaded.labels, force=force)
     try:
         with _sigterm_as_interrupt(), contextlib.ExitStack() as stack:
@@ -123,10 +125,10 @@ def predict(
                 document.summarise(**tally.summary())
     except KeyboardInterrupt as stop:
         number = signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT
-        raise InterruptedRunError(f"after {tally.rows} rows{_fate(file)}", signal_number=number) from None
+        raise InterruptedRunError(f"after {counted(tally.rows, 'row')}{_fate(file)}", signal_number=number) from None
     except Exception:
         if file is not None:
-            note(f"stopped after {tally.rows} rows{_fate(file)}")
+            note(f"stopped after {counted(tally.rows, 'row')}{_fate(file)}")
         raise
     _report(tally, loaded, output, allow_bad)
 
@@ -173,11 +175,10 @@ class _Tally:
     """Counts of what the rows say."""
 
     def __init__(self) -> None:
-        self.rows = self.adapted = 0
+        self.rows = self.adapted = self.others = 0
         self.labels: Counter[str] = Counter()
-        self.refused: Counter[str] = Counter()
+        self.refused = Refusals()
         self.products: Counter[str] = Counter()
-        self.first_refused: list[Prediction] = []
 
     def add(self, row: Prediction) -> None:
         self.rows += 1
@@ -186,12 +187,14 @@ class _Tally:
             self.products[row.product] += 1
             self.adapted += row.adapted
         else:
-            self.refused[row.code] += 1
-            if len(self.first_refused) < LISTED:
-                self.first_refused.append(row)
+            self.refused.add(row.path, row.code, row.message)
+
+    def add_other(self, _file: Path) -> None:
+        """Count a file of a folder that is passed over."""
+        self.others += 1
 
     def summary(self) -> dict[str, object]:
-        refused = dict(self.refused.most_common())
+        refused = dict(self.refused.counts.most_common())
         return {
             "rows": self.rows,
             "classes": dict(self.labels),
@@ -205,38 +208,47 @@ class _Table:
     """Rows on stdout: all columns as TSV, the main ones on a terminal."""
 
     def __init__(self, columns: Sequence[str], labels: Sequence[str]) -> None:
-        widths = {**dict.fromkeys(columns, 8), **TERMINAL_COLUMNS}
+        self._terminal = stdout_is_terminal()
         kept = ["path", "hdu", "predicted", *(f"p_{label}" for label in labels), "instrument", "code"]
-        self._names = kept if stdout_is_terminal() else list(columns)
-        self._stream = RowStream(self._names, [widths[name] for name in self._names])
+        self._names = kept if self._terminal else list(columns)
+        self._stream = RowStream(self._names, [TERMINAL_COLUMNS.get(name, max(len(name), PROBABILITY_WIDTH)) for name in self._names])
 
     def write(self, row: dict[str, object]) -> None:
-        self._stream.write([row[name] for name in self._names])
+        path = _shorten(str(row["path"])) if self._terminal else row["path"]
+        self._stream.write([path if name == "path" else row[name] for name in self._names])
+
+
+def _shorten(path: str) -> str:
+    """Leave out the middle of a path that is wider than its column; most of its end stays, where file names differ."""
+    head = PATH_WIDTH // 4
+    return path if len(path) <= PATH_WIDTH else f"{path[:head]}...{path[head + 3 - PATH_WIDTH :]}"
 
 
 def _report(tally: _Tally, loaded: LoadedModel, output: Path | None, allow_bad: int) -> None:
     """Say on stderr what came out, and raise DataError where more was refused than is allowed."""
     from zoo.evaluation.inference import list_other_products
 
-    refused = tally.refused.total()
+    refused = tally.refused.counts.total()
     parts = [f"{name} {count}" for name, count in tally.labels.items()] + ([f"refused {refused}"] if refused else [])
-    note(f"{tally.rows} rows{f' in {output}' if output else ''}: {', '.join(parts) or 'none'}")
+    note(f"{counted(tally.rows, 'row')}{f' in {output}' if output else ''}: {', '.join(parts) or 'none'}")
     if tally.adapted:
         size = loaded.card.get("frame_size")
         trained_on = f" ({size[0]}x{size[1]})" if size else ""
-        note(f"{tally.adapted} frames are not of the size of the training{trained_on} and were averaged, cut or padded (column 'adapted')")
+        frames = f"{counted(tally.adapted, 'frame')} {'is' if tally.adapted == 1 else 'are'}"
+        note(f"{frames} not of the size of the training{trained_on}: averaged, cut or padded (column 'adapted')")
     trained = loaded.card["products"]
     if others := list_other_products(tally.products, trained):
         note(f"--allow-product: {others} frames; the run was trained on {', '.join(trained)}")
-    for row in tally.first_refused:
-        note_refused(row.path, row.code, row.message)
-    if refused > LISTED:
-        note(f"refused: {refused - LISTED} more; the column 'message' of -o, --json and TSV has the reason of each")
+    if tally.others:
+        note(f"{counted(tally.others, 'other file')} in the folders {'was' if tally.others == 1 else 'were'} not looked at")
+    tally.refused.explain()
+    if refused > len(tally.refused.counts):
+        note("refused: the column 'message' of -o, --json and TSV has the reason of each")
     if not tally.rows:
         raise DataError("standard input named no file, expected one path per line")
     if refused > allow_bad:
-        codes = ", ".join(f"{code} {count}" for code, count in tally.refused.most_common())
         raise DataError(
-            f"{refused} of {tally.rows} inputs were refused ({codes}); the results of the others are complete; "
+            f"{refused} of {counted(tally.rows, 'row')} {'was' if refused == 1 else 'were'} refused ({tally.refused}); "
+            "the results of the others are complete; "
             f"--allow-bad {refused} accepts this"
         )

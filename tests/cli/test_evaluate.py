@@ -150,7 +150,7 @@ def test_refused_frames_are_named_with_their_file(run: str, listed: Path) -> Non
     assert f"refused: {large}: bad-size: got a frame of 64x128" in result.stderr
     taken = _zoo(run, "--geometry", "crop", "--json")
     assert taken.exception is None
-    assert "1 frames are not of the size of the training" in taken.stderr
+    assert "1 frame is not of the size of the training" in taken.stderr
     assert json.loads(taken.stdout)["results"]["path"] != json.loads(_zoo(run, "--json").stdout)["results"]["path"]
 
 

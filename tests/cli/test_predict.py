@@ -54,7 +54,7 @@ def test_refused_inputs_are_rows_and_exit_3(run: str, frames: list[str], tmp_pat
     assert len(result.stdout.splitlines()) == 4
     assert isinstance(result.exception, DataError)
     assert result.exception.exit_code == 3
-    assert "1 of 3 inputs were refused (not-fits 1)" in str(result.exception)
+    assert "1 of 3 rows was refused (not-fits 1)" in str(result.exception)
     assert _zoo(run, frames[0], str(bad), "--allow-bad", "1").exception is None
     assert isinstance(_zoo(run, str(bad), str(bad), "--allow-bad", "1").exception, DataError)
 
@@ -127,18 +127,33 @@ def test_a_signal_keeps_the_old_file_and_the_rows(run: str, frames: list[str], t
 
 
 def test_refused_inputs_are_explained_on_stderr(run: str, frames: list[str], tmp_path: Path) -> None:
-    result = _zoo(run, frames[0], *(f"/no/{number}.fits" for number in range(12)), "-o", str(tmp_path / "out.csv"))
+    bad = tmp_path / "bad.fits"
+    bad.write_text("no")
+    result = _zoo(run, frames[0], str(bad), *(f"/no/{number}.fits" for number in range(12)), "-o", str(tmp_path / "out.csv"))
     told = [line for line in result.stderr.splitlines() if line.startswith("refused: ")]
-    assert told[0] == "refused: /no/0.fits: missing: got no such file, expected a FITS file"
-    assert len(told) == 11
-    assert told[-1].startswith("refused: 2 more; the column 'message'")
+    assert told[0] == "refused: /no/0.fits: missing: got no such file, expected a FITS file (11 more with this code)"
+    assert told[1].startswith(f"refused: {bad}: not-fits: got ")
+    assert "more with this code" not in told[1]
+    assert told[2:] == ["refused: the column 'message' of -o, --json and TSV has the reason of each"]
+    assert "13 of 14 rows were refused (missing 12, not-fits 1)" in str(result.exception)
+
+
+def test_other_files_of_folders_are_counted(run: str, frames: list[str], tmp_path: Path) -> None:
+    folder = Path(frames[0]).parent
+    assert "not looked at" not in _zoo(run, str(folder)).stderr
+    (folder / "night.png").write_bytes(b"")
+    assert "1 other file in the folders was not looked at\n" in _zoo(run, str(folder)).stderr
+    (folder / "0.fits.Z").write_bytes(b"")
+    result = _zoo(run, str(folder), f"{tmp_path}/i*")
+    assert result.exception is None
+    assert "4 other files in the folders were not looked at\n" in result.stderr
 
 
 def test_geometry_and_plane_reach_the_library(run: str, frames: list[str], tmp_path: Path) -> None:
     large = str(write_frame(tmp_path / "large.fits", 0.7, (64, 128)))
     taken = _zoo(run, large, frames[0], "--geometry", "crop")
     assert taken.exception is None
-    assert "1 frames are not of the size of the training and were averaged, cut or padded" in taken.stderr
+    assert "1 frame is not of the size of the training: averaged, cut or padded" in taken.stderr
     refused = _zoo(run, large, frames[0], "--geometry", "refuse")
     assert "bad-size 1" in str(refused.exception)
     assert f"refused: {large}: bad-size: got a frame of 64x128" in refused.stderr
@@ -205,3 +220,14 @@ def test_terminal_shows_the_main_columns(run: str, frames: list[str], monkeypatc
     monkeypatch.setattr("zoo.cli.output.stdout_is_terminal", lambda: True)
     head = _zoo(run, frames[0]).stdout.splitlines()[0].split()
     assert head == ["path", "hdu", "predicted", "p_galaxy", "p_NSC", "instrument", "code"]
+
+
+def test_long_paths_keep_the_columns_of_a_terminal_aligned(run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = str(write_frame(tmp_path / ("night" * 10) / "j8xa01bcq.fits", 0.2))
+    assert _zoo(run, long).stdout.splitlines()[1].startswith(f"{long}\t")
+    monkeypatch.setattr("zoo.cli.predict.stdout_is_terminal", lambda: True)
+    monkeypatch.setattr("zoo.cli.output.stdout_is_terminal", lambda: True)
+    head, row = _zoo(run, long).stdout.splitlines()
+    assert row.startswith(f"{long[:10]}...")
+    assert "nightnight/j8xa01bcq.fits  " in row
+    assert row.index("galaxy") == head.index("predicted")

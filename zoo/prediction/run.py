@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ def predict(
     device: str = "auto",
     precision: str = "fp32",
     allow_product: bool = False,
+    on_other: Callable[[Path], object] | None = None,
 ) -> Iterator[Prediction]:
     """Classify files, one row per frame, in the order of the input.
 
@@ -48,6 +49,7 @@ def predict(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``fp32``, or ``bf16``.
         allow_product: also classify products that the run was not trained on, such as ``flt`` after training on ``raw``.
+        on_other: called with every file in a folder that is passed over, because its name is none of FITS files.
 
     Raises:
         StorageError: there is no such run. UsageError: an argument is out of range, or the device is not there.
@@ -60,7 +62,7 @@ def predict(
     classifier = Classifier(loaded, device=device, precision=precision)
     products = None if allow_product else frozenset(loaded.card["products"])
     reader = _Reader(FittedPipeline(loaded, geometry), hdu, plane, products)
-    return _rows(classifier, reader, paths, classifier.batch_size(batch_size), workers)
+    return _rows(classifier, reader, expand(paths, on_other=on_other), classifier.batch_size(batch_size), workers)
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,11 @@ def _refused(row: Prediction, error: Exception) -> Prediction:
 
 
 def _rows(
-    classifier: Classifier, reader: _Reader, paths: Iterable[str | os.PathLike[str]], batch_size: int, workers: int
+    classifier: Classifier, reader: _Reader, inputs: Iterable[Path | Prediction], batch_size: int, workers: int
 ) -> Iterator[Prediction]:
     """Run the model over what the reader gives."""
     labels = classifier.loaded.labels
-    for row, chances in classify(expand(paths), reader, classifier, batch_size=batch_size, workers=workers):
+    for row, chances in classify(inputs, reader, classifier, batch_size=batch_size, workers=workers):
         if chances is None:
             yield row
         elif not bool((chances == chances).all()):
