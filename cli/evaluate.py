@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli.output import Refusals, counted, emit_json, emit_table, note, note_domain, stages, warn
-from zoo.errors import CheckFailedError, DataError
+from zoo.errors import CheckFailedError, DataError, UsageError
 from zoo.settings import GEOMETRIES
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ LISTED = 10
 @click.option("--plane", type=click.IntRange(0), help="Plane of every cube, where --data does not name it; from 0.")
 @click.option("--geometry", type=click.Choice(GEOMETRIES), help="Frames of other sizes than in training.  [default: as trained]")
 @click.option("--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), help="Write one line per frame to this file.")
+@click.option("--force", is_flag=True, help="Replace the file of --csv if it is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Arithmetic of the model.")
@@ -60,6 +61,7 @@ def evaluate(
     plane: int | None,
     geometry: str | None,
     csv_path: Path | None,
+    force: bool,
     as_json: bool,
     device: str,
     precision: str,
@@ -81,6 +83,8 @@ def evaluate(
     from zoo import storage
     from zoo.evaluation import evaluate as measure
 
+    if csv_path is not None and csv_path.exists() and not force:
+        raise UsageError(f"{csv_path}: this file is there already; choose another name, or replace it with --force")
     with stages() as report:
         result = measure(
             run,

@@ -93,6 +93,16 @@ def test_csv_holds_every_frame(run: str, tmp_path: Path) -> None:
     assert sum(row["predicted"] == row["label"] for row in rows) == 14
 
 
+def test_csv_that_is_there_is_kept_without_force(run: str, tmp_path: Path) -> None:
+    (tmp_path / "frames.csv").write_text("mine")
+    refused = _zoo("no-such-run", "--csv", str(tmp_path / "frames.csv"))  # before the run, which is not there, is asked for
+    assert isinstance(refused.exception, UsageError)
+    assert "is there already" in str(refused.exception)
+    assert (tmp_path / "frames.csv").read_text() == "mine"
+    assert _zoo(run, "--csv", str(tmp_path / "frames.csv"), "--force").exception is None
+    assert len((tmp_path / "frames.csv").read_text().splitlines()) == 17
+
+
 def test_unreadable_frames_exit_3_with_results(run: str, listed: Path) -> None:
     (listed.parent / "G1_0.fits").write_bytes(b"no")
     result = _zoo(run)
