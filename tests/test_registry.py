@@ -184,11 +184,24 @@ def test_name_with_a_colon_is_looked_up_before_owner_and_name() -> None:
         ({"input_shape": (1, 8, 8), "colour": 1}, "unknown keywords ['colour']"),
         ({"input_shape": (1, 8, 8), "options": {"width": 3}}, "must be a zoo.Option, got int"),
         ({"input_shape": (1, 8, 8), "options": {"width": Option(int, "wide")}}, "default of option width must be int"),
+        ({"input_shape": (1, 8, 8), "options": {"width": Option(int, "16")}}, "option width must be int, got '16', which is str"),
+        ({"input_shape": (1, 8, 8), "options": {"width": Option(int, True)}}, "option width must be int, got True, which is bool"),
+        ({"input_shape": (1, 8, 8), "options": {"width": Option(int, 2.0)}}, "option width must be int, got 2.0, which is float"),
+        ({"input_shape": (1, 8, 8), "options": {"deep": Option(bool, 1)}}, "option deep must be bool, got 1, which is int"),
+        ({"input_shape": (1, 8, 8), "options": {"kind": Option(str, "c", choices=("a",))}}, "option kind must be one of a; got 'c'"),
     ],
 )
 def test_register_refuses_bad_metadata(keywords: dict[str, object], words: str) -> None:
     plugin = make_plugin("bad", register_models=lambda register: register("net", "bad:build", **keywords))
     assert words in Registry.from_plugins([plugin]).failures[0].cause
+
+
+def test_whole_number_is_a_default_of_a_float() -> None:
+    options = {"rate": Option(float, 1)}
+    plugin = make_plugin("fine", register_models=lambda register: register("net", "fine:build", input_shape=(1, 8, 8), options=options))
+    registry = Registry.from_plugins([plugin])
+    assert registry.failures == []
+    assert registry.get("models", "net").options == options
 
 
 @pytest.mark.parametrize(("name", "build"), [("a b", "m:f"), ("", "m:f"), ("a", "no reference"), ("a", None), ("a:b:c", "m:f")])

@@ -37,6 +37,12 @@ class Option:
         if self.type not in (int, float, str, bool):
             raise TypeError(f"the type of an option must be int, float, str or bool, got {self.type!r}")
 
+    def fits(self, value: object) -> bool:
+        """Whether a value is of the type as it stands: an ``int`` is a ``float`` too, a ``bool`` is nothing but a ``bool``."""
+        if isinstance(value, bool):
+            return self.type is bool
+        return isinstance(value, (int, float) if self.type is float else self.type)
+
     def parse(self, value: object, *, name: str) -> Any:
         """Coerce text from a command line, or check a value from Python or TOML.
 
@@ -155,7 +161,10 @@ def make_register(kind: str, *, owner: str, distribution: str, version: str, sta
         for key, option in (options or {}).items():
             if not isinstance(option, Option):
                 raise PluginError(f"register_{kind}: option {key!r} of {name!r} must be a zoo.Option, got {type(option).__name__}")
-            option.parse(option.default, name=f"the default of option {key}")
+            if not option.fits(option.default):
+                got = f"{option.default!r}, which is {type(option.default).__name__}"
+                raise PluginError(f"register_{kind}: {name!r}: the default of option {key} must be {option.type.__name__}, got {got}")
+            option.parse(option.default, name=f"register_{kind}: {name!r}: the default of option {key}")
         checked = _check_metadata(kind, name, metadata)
         entry = Entry(kind, name, owner, build, summary, reference, licence, dict(options or {}), checked, distribution, version)
         stage.append(entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,12 @@ def test_builder(build: Any, ids: set[str], words: str) -> None:
     results = examined("models", build)
     assert failed(results) == ids
     assert any(words in result.got for result in results if result.status == "failed")
+
+
+def test_default_of_another_type_is_caught_by_the_check_of_options() -> None:
+    entry = replace(BUILTIN.get("losses", "focal"), options={"gamma": zoo.Option(float, "2", "how much less")})
+    (fault,) = [result for result in examine_entry(entry, only=["entry-options"]) if result.status == "failed"]
+    assert fault.got == "default '2' of option gamma is no float"
 
 
 # --- losses ---

@@ -76,17 +76,17 @@ def entry_licence(subject: EntrySubject) -> str:
     return subject.entry.licence
 
 
-@CHECKS.check(remedy="give each option zoo.Option(type, default, help, choices) with a help of one line and choices of its type")
+@CHECKS.check(remedy="give each option zoo.Option(type, default, help, choices) with a help of one line, a default and choices of its type")
 def entry_options(subject: EntrySubject) -> str:
-    """Its options have a help text, and choices of their own type."""
+    """Its options have a help text, and a default and choices of their own type."""
     for name, option in subject.entry.options.items():
         if not name.isidentifier():
             raise FaultError(f"option {name!r} is no keyword")
         if not option.help.strip():
             raise FaultError(f"option {name} has no help text")
-        for choice in option.choices or ():
-            if option.parse(choice, name=name) is not choice and option.parse(choice, name=name) != choice:
-                raise FaultError(f"choice {choice!r} of option {name} is no {option.type.__name__}")
+        for what, value in [("default", option.default), *(("choice", choice) for choice in option.choices or ())]:
+            if not option.fits(value):
+                raise FaultError(f"{what} {value!r} of option {name} is no {option.type.__name__}")
     return ", ".join(subject.entry.options) or "no options"
 
 
