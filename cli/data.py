@@ -118,6 +118,8 @@ def simulate(out: Path, name: str, options: tuple[str, ...], force: bool, as_jso
     with progress(f"making {name}", len(pending), unit="files") if pending else contextlib.nullcontext(lambda count: None) as advance:
         for row in pending.values():
             made.open(row)
+            if not (row.path and made.manifest.path_of(row).is_file()):
+                raise UsageError(f"{name} has no files: its frames are made when they are read; use it as --data {name} instead")
             advance(1)
     made.manifest.write_csv(manifest)
     _print_splits(made, manifest, as_json)

@@ -37,6 +37,13 @@ def write_frame(path: Path, value: int) -> Path:
     return path
 
 
+def build_drawn(root: Path | None, *, named: bool) -> DataSet:
+    """A set without files: its rows have names for a seed, or only an exposure."""
+    place = "path" if named else "rootname"
+    rows = tuple(Row(label=label, target=label, split="train", **{place: label}) for label in ("galaxy", "NSC"))
+    return DataSet("drawn", Manifest(rows, root or Path()), [], domain="simulated", open=lambda row: Frame(torch.zeros(1, 4, 8), None))
+
+
 def build(root: Path | None, *, targets: int, lazy: bool, progress: Callable[[int, int], None] | None = None) -> DataSet:
     assert root is not None
     rows = tuple(
@@ -64,6 +71,8 @@ def _registry() -> Iterator[None]:
         options = {"targets": zoo.Option(int, 2, "per class")}
         register("toy", partial(build, lazy=False), options=options, summary="toy sky", licence="BSD-3-Clause")
         register("toy:lazy", partial(build, lazy=True), options=options)
+        register("drawn", partial(build_drawn, named=True))
+        register("drawn:exposures", partial(build_drawn, named=False))
 
     module.register_datasets = zoo.hookimpl(register_datasets)  # type: ignore[attr-defined]
     with use_registry(Registry.from_plugins([module])):
@@ -151,6 +160,13 @@ def test_simulate_writes_files_and_a_manifest(tmp_path: Path, name: str) -> None
         invoke("simulate", out, "--set", name)
     with pytest.raises(UnknownNameError, match="did you mean 'toy'"):
         invoke("simulate", out, "--set", "toyy")
+
+
+@pytest.mark.parametrize("name", ["drawn", "drawn:exposures"])
+def test_simulate_refuses_a_set_without_files(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=f"^{name} has no files: .* use it as --data {name} instead$"):
+        invoke("simulate", tmp_path / "out", "--set", name)
+    assert not (tmp_path / "out").exists()
 
 
 def test_split_writes_a_manifest_with_every_target_in_one_split(folder: Path, tmp_path: Path) -> None:
