@@ -136,6 +136,11 @@ class TrainingProgress(Progress):
             parts.append(f"val loss {record['val_loss']:.3f} accuracy {record['val_accuracy']:.1%}")
         self._say(f"epoch     {'  '.join([*parts, _clock(record['elapsed_s'])])}")
 
+    def finished(self, record: Mapping[str, Any]) -> None:
+        """Print the scores of the model that is kept, which differ from those of its epoch: BatchNorm is measured again."""
+        weights = f"epoch {record['epoch']}, the best" if record["kept"] == "best" else "the last step"
+        self._say(f"kept      weights of {weights}  val loss {record['val_loss']:.3f} accuracy {record['val_accuracy']:.1%}")
+
     @contextmanager
     def stage(self, description: str, total: int, *, unit: str = "frames") -> Iterator[Callable[[int], None]]:
         """Show another bar; rich allows one at a time."""

@@ -15,6 +15,7 @@ from tiny_training import TinyPlugin, write_sky
 
 from zoo.cli import main
 from zoo.registry import Registry, use_registry
+from zoo.storage import read_json
 from zoo.training import TrainConfig, read_metrics
 
 SHORT = ["--model", "tinynet", "--epochs", "1", "--batch-size", "4", "--device", "cpu", "--no-baselines"]
@@ -46,8 +47,10 @@ def test_train_prints_the_run_and_nothing_else_on_stdout(sky: Path, capsys: pyte
     lines = captured.err.splitlines()
     subjects = [line.split()[0] for line in lines]
     assert [subject for subject in subjects if subject != "note"] == [
-        "data", "train", "val", "test", "frames", "model", "training", "run", "epoch", "run",
+        "data", "train", "val", "test", "frames", "model", "training", "run", "epoch", "kept", "run",
     ]  # fmt: skip
+    scores = read_json(Path("runs/tinynet-sky-001/model/card.json"))["training"]
+    assert f"kept      weights of the last step  val loss {scores['val_loss']:.3f} accuracy {scores['val_accuracy']:.1%}" in lines
     assert lines[-1] == "run runs/tinynet-sky-001; next: zoo evaluate runs/tinynet-sky-001"
     assert "\x1b" not in captured.err
 
@@ -253,6 +256,21 @@ def test_signal_saves_and_resume_finishes(sky: Path, tmp_path: Path, number: int
     assert Path("runs/latest/model/card.json").is_file()
 
 
+def test_ctrl_c_during_the_baselines_says_how_to_go_on(
+    sky: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_arguments: object, **_options: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo.training.opening.fit_baselines", stop)
+        assert run(*SHORT[:-1], "--data", str(sky)) == 130
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == "zoo: stopped: while the baselines were fitted; 'zoo train --resume runs/tinynet-sky-001' goes on from there"
+    assert run("--resume", "runs/tinynet-sky-001") == 0
+    assert Path("runs/tinynet-sky-001/model/card.json").is_file()
+
+
 def test_terminal_shows_a_bar_and_keeps_stdout_clean(
     sky: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -263,7 +281,7 @@ def test_terminal_shows_a_bar_and_keeps_stdout_clean(
     assert run(*SHORT, "--data", str(sky)) == 0
     captured = capsys.readouterr()
     assert captured.out == "runs/tinynet-sky-001\n"
-    for words in ("epoch 1/1", "frames/s", "GiB", "eta", "BatchNorm statistics", "preparing data"):
+    for words in ("epoch 1/1", "frames/s", "GiB", "eta", "BatchNorm statistics", "preparing data", "kept      weights of the last step"):
         assert words in captured.err
 
 

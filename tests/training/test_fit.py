@@ -27,6 +27,7 @@ class Listener(Progress):
         self.lines: list[tuple[str, str]] = []
         self.notes: list[str] = []
         self.events: list[str] = []
+        self.kept: Mapping[str, Any] = {}
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -45,6 +46,9 @@ class Listener(Progress):
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         self.events.append("epoch")
+
+    def finished(self, record: Mapping[str, Any]) -> None:
+        self.kept = record
 
     @contextmanager
     def stage(self, description: str, total: int, *, unit: str = "frames") -> Iterator[Callable[[int], None]]:
@@ -154,11 +158,15 @@ def test_train_lowers_the_loss_with_each_optimizer(configure: Configure, optimiz
 
 
 def test_train_keeps_the_best_or_the_last_weights(configure: Configure) -> None:
-    best = train(configure(output={"path": "best"}, train={"keep": "best", "epochs": 4}))
+    listener = Listener()
+    best = train(configure(output={"path": "best"}, train={"keep": "best", "epochs": 4}), progress=listener)
     kept, source = load_tensors(best.model / "model.safetensors"), load_tensors(best.best / "model.safetensors")
     assert torch.equal(kept["head.weight"], source["head.weight"])
     assert not torch.equal(kept["norm.running_mean"], source["norm.running_mean"])
-    last = train(configure(output={"path": "last"}, train={"keep": "last", "epochs": 4}))
+    assert listener.kept["kept"] == "best"
+    assert listener.kept["val_loss"] == best.summary["val_loss"]
+    last = train(configure(output={"path": "last"}, train={"keep": "last", "epochs": 4}), progress=listener)
+    assert (listener.kept["kept"], listener.kept["epoch"], listener.kept["val_loss"]) == ("last", 4, last.summary["val_loss"])
     kept, source = load_tensors(last.model / "model.safetensors"), load_tensors(last.last / "model.safetensors")
     assert torch.equal(kept["head.weight"], source["head.weight"])
 

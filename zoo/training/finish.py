@@ -29,8 +29,8 @@ def finish_model(
 
     Returns: as `validate`.
     """
-    model, frozen = state.evaluated, state.frozen_modules
-    if plan.config.train.keep == "best" and state.position.best:
+    model, frozen, settings = state.evaluated, state.frozen_modules, plan.config.train
+    if settings.keep == "best" and state.position.best:
         load_tensors_into(model, run.best / WEIGHTS_NAME)
     if has_running_statistics(model, frozen=frozen):
         with progress.stage("BatchNorm statistics", plan.batches_per_epoch * plan.batch_size) as advance:
@@ -40,6 +40,9 @@ def finish_model(
             left = plan.batches_per_epoch - used
             progress.note(f"{left} of {plan.batches_per_epoch} batches gave no finite BatchNorm statistics and were left out of them")
     val = validate(plan, model, criterion, progress, stop_if_asked)
+    if val:
+        best = state.position.best if settings.keep == "best" else {}
+        progress.finished({"epoch": best.get("epoch", state.position.epoch), "kept": "best" if best else "last", **val})
     _compare_with_baselines(run, val, progress)
     return val
 

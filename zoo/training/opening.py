@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 
 from zoo import storage
 from zoo.data.baselines import fit_baselines
-from zoo.errors import DataError, UsageError
+from zoo.errors import DataError, InterruptedRunError, UsageError
 from zoo.models.directory import CARD_NAME
 from zoo.models.freeze import freeze_until
 from zoo.models.pretrained import PretrainedReport, load_pretrained
@@ -169,9 +170,13 @@ def _fit_baselines(plan: Plan, run: Run, progress: Progress) -> None:
         scores: Mapping[str, Mapping[str, float]] = storage.read_json(stored)["val"]
     else:
         workers = plan.config.train.workers
-        with progress.stage("baselines", len(plan.train) + len(plan.val)) as advance:
-            baselines = fit_baselines(plan.dataset, plan.train, workers=workers, progress=advance)
-            scores = baselines.score(plan.dataset, plan.val, workers=workers, progress=advance) if plan.val else {}
+        try:
+            with progress.stage("baselines", len(plan.train) + len(plan.val)) as advance:
+                baselines = fit_baselines(plan.dataset, plan.train, workers=workers, progress=advance)
+                scores = baselines.score(plan.dataset, plan.val, workers=workers, progress=advance) if plan.val else {}
+        except KeyboardInterrupt:  # the step loop takes signals later; the run directory is there already
+            where = f"while the baselines were fitted; 'zoo train --resume {run.path}' goes on from there"
+            raise InterruptedRunError(where, signal_number=signal.SIGINT) from None
         storage.write_json(stored, {**baselines.to_dict(), "val": scores})
     if scores:
         progress.baselines(scores)

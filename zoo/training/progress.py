@@ -45,6 +45,9 @@ class Progress:
     def epoch(self, record: Mapping[str, Any]) -> None:
         """An epoch was done and validated; likewise."""
 
+    def finished(self, record: Mapping[str, Any]) -> None:
+        """The model is settled: the ``epoch`` that its weights are of, ``kept`` (``last`` or ``best``), and its validation scores."""
+
     @contextmanager
     def stage(self, description: str, total: int, *, unit: str = "frames") -> Iterator[Callable[[int], None]]:
         """Something other than training steps takes time; yields a function that takes how many units were just done."""
