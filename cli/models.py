@@ -47,7 +47,10 @@ def list_models(as_json: bool) -> None:
 @click.option("--size", metavar="HxW", help="Build it for frames of this size instead of the size it was designed for.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show_model(name: str, model_options: tuple[str, ...], size: str | None, as_json: bool) -> None:
-    """Show one architecture: paper, licence, parameters, MACs of one frame, options, published weights."""
+    """Show one architecture: paper, licence, parameters, MACs of one frame, options, published weights.
+
+    NAME may have options with it, as 'hrcn[padding=same]'.
+    """
     from zoo.cli.output import emit_json, emit_table
     from zoo.models import describe_model
     from zoo.settings import parse_assignments, parse_size

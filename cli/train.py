@@ -26,7 +26,9 @@ GROUPS = {  # title -> the option that it begins with
 
 
 @click.command(cls=GroupedCommand, groups=GROUPS)
-@click.option("--model", metavar="NAME", help="Architecture; 'zoo models list' shows them. [default: hrcn]")
+@click.option(
+    "--model", metavar="NAME", help="Architecture, with options as hrcn[padding=same]; 'zoo models list' shows them. [default: hrcn]"
+)
 @click.option("--model-option", "model_options", multiple=True, metavar="KEY=VALUE", help="Option of the architecture; may be repeated.")
 @click.option("--pretrained", metavar="NAME|FILE|RUN|URL", help="Weights to start from; 'zoo models show' lists names. [default: new ones]")
 @click.option("--freeze-until", metavar="LAYER", help="Keep the weights of this layer, as in features.3, and of all before it.")
@@ -141,7 +143,7 @@ def _read_settings(flags: dict[str, Any]) -> Any:
     """Merge command line, environment and file into a TrainConfig."""
     from zoo.cli.output import note
     from zoo.settings import find_config, parse_assignments, read_environment, read_toml
-    from zoo.training.config import TrainConfig, environment_variables, flag_names, merge_settings, nest_settings
+    from zoo.training.config import TrainConfig, environment_variables, flag_names, merge_settings, nest_settings, spread_model
 
     file = find_config(flags["config_file"])
     below = read_toml(file) if file else {}
@@ -159,7 +161,7 @@ def _read_settings(flags: dict[str, Any]) -> Any:
     pipeline = _read_pipeline(flags["steps"], flags["pipeline_file"])
     if pipeline is not None:
         above["pipeline"] = pipeline
-    return TrainConfig.from_mapping(merge_settings(below, environment, above), where="settings")
+    return TrainConfig.from_mapping(merge_settings(*map(spread_model, (below, environment, above))), where="settings")
 
 
 def _read_pipeline(specs: tuple[str, ...], file: Path | None) -> list[dict[str, Any]] | None:

@@ -6,6 +6,7 @@ A configuration file is TOML; each key of its tables equals the flag of the same
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from zoo.errors import SettingsError, UnknownNameError, UsageError
 DEFAULT_FILE = "zoo.toml"
 GEOMETRIES = ("resize", "crop", "pad", "refuse")
 """Rules for frames of other sizes; `zoo.data.geometry` says what they do."""
+
+_NAMED = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<options>[^\[\]]*)\])?")
 
 # Variables that are no setting of a run: they steer the build, the plugins, the caches and the tests.
 OTHER_VARIABLES = frozenset(
@@ -105,6 +108,26 @@ def parse_assignments(words: Iterable[str]) -> dict[str, str]:
             raise UsageError(f"option {key!r} is given twice: {parsed[key]!r} and {value!r}")
         parsed[key] = value
     return parsed
+
+
+def parse_named(text: str) -> tuple[str, dict[str, str]]:
+    """``"hrcn[padding=same,width=64]"`` as a name and its options; a name alone has none.
+
+    Raises: UsageError: any other form, or an option given twice.
+    """
+    found = _NAMED.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"expected NAME or NAME[KEY=VALUE,...], got {text!r}")
+    return found["name"], parse_assignments(word.strip() for word in (found["options"] or "").split(",") if word.strip())
+
+
+def add_options(text: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and options of ``text`` (see `parse_named`) with further options. Raises: UsageError: as there, or an option in both."""
+    name, given = parse_named(text)
+    for key, value in options.items():
+        if key in given:
+            raise UsageError(f"{text}: option {key!r} is given twice: {given[key]!r} and {str(value)!r}")
+    return name, {**given, **options}
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -70,6 +70,14 @@ def test_show_gives_options_and_weights(capsys: pytest.CaptureFixture[str]) -> N
     assert "torchvision" in first["licence"]
 
 
+def test_show_takes_options_with_the_name(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = printed(capsys, "show", "hrcn[padding=same]", "--size", "64x128")
+    assert (facts["name"], facts["input"]) == ("hrcn[padding=same]", "1x64x128")
+    with use_registry(Registry.from_plugins([])):
+        assert run("models", "show", "hrcn[padding=same]", "--model-option", "padding=valid") == 2
+    assert "hrcn[padding=same]: option 'padding' is given twice: 'same' and 'valid'" in capsys.readouterr().err
+
+
 def test_show_prints_three_tables_and_leaves_out_the_empty(capsys: pytest.CaptureFixture[str]) -> None:
     with use_registry(Registry.from_plugins([])):
         assert run("models", "show", "alexnet") == 0

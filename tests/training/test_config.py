@@ -9,10 +9,10 @@ from typing import Any
 import click
 import pytest
 
-from zoo.errors import SettingsError
+from zoo.errors import SettingsError, UsageError
 from zoo.settings import OTHER_VARIABLES
 from zoo.training import TrainConfig
-from zoo.training.config import environment_variables, flag_names, merge_settings, nest_settings
+from zoo.training.config import environment_variables, flag_names, merge_settings, nest_settings, spread_model
 
 FULL: dict[str, Any] = {
     "model": {"name": "hrcn", "options": {"padding": "same"}, "pretrained": "runs/a", "freeze_until": "features.block2"},
@@ -35,6 +35,19 @@ FULL: dict[str, Any] = {
     },
     "output": {"path": "runs/a", "force": True, "loggers": ["csv", "jsonl:path=all.jsonl"]},
 }
+
+
+def test_name_of_the_model_may_have_options() -> None:
+    model = TrainConfig.from_mapping({"model": {"name": "hrcn[padding=same]", "options": {"width": 3}}}).model
+    assert (model.name, model.options) == ("hrcn", {"padding": "same", "width": 3})
+    above = [{"model": {"name": "hrcn[padding=same]"}}, {"model": {"options": {"padding": "valid"}}}]
+    for layers, padding in ((above, "valid"), (above[::-1], "same")):  # each layer beats the one below, in either notation
+        merged = merge_settings(*map(spread_model, layers))
+        assert merged == {"model": {"name": "hrcn", "options": {"padding": padding}}}
+    with pytest.raises(UsageError, match="option 'padding' is given twice: 'same' and 'valid'"):
+        TrainConfig.from_mapping({"model": {"name": "hrcn[padding=same]", "options": {"padding": "valid"}}})
+    with pytest.raises(UsageError, match=r"expected NAME or NAME\[KEY=VALUE"):
+        TrainConfig.from_mapping({"model": {"name": "hrcn[padding=same"}})
 
 
 def test_config_survives_toml(tmp_path: Path) -> None:

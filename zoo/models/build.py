@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.entries import Entry, describe_options
 from zoo.errors import InputShapeError, PluginError, UsageError
 from zoo.registry import get_registry
+from zoo.settings import add_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -97,8 +98,8 @@ def describe_model(name: str, *, options: Mapping[str, object] | None = None, si
     """Return the facts of one architecture for two classes and one channel: origin, parameters, MACs of one frame, options, weights.
 
     Args:
-        name: a name of `list_models`.
-        options: model options; the rest have their defaults.
+        name: a name of `list_models`, which may have options with it, as ``hrcn[padding=same]``.
+        options: further model options; the rest have their defaults.
         size: ``(H, W)`` of a frame; by default what the architecture was made for.
 
     Raises:
@@ -106,9 +107,9 @@ def describe_model(name: str, *, options: Mapping[str, object] | None = None, si
     """
     from zoo.models.macs import count_buffers, count_macs, count_parameters
 
-    registry = get_registry()
-    entry = registry.get("models", name)
-    parsed = entry.parse_options(options or {})
+    name, given = add_options(name, options or {})
+    entry = get_registry().get("models", name)
+    parsed = entry.parse_options(given)
     shape = (1, *(size or entry.metadata["input_shape"][1:]))
     model = build_shell(entry, parsed, num_classes=2, in_channels=1, input_shape=shape)
     return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +9,7 @@ from typing import Any
 
 from zoo.errors import UnknownNameError, UsageError
 from zoo.registry import Registry
-from zoo.settings import parse_assignments
-
-_NAMED = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<options>[^\[\]]*)\])?")
+from zoo.settings import add_options
 
 
 @dataclass(frozen=True)
@@ -44,16 +41,9 @@ def parse_target(text: str, registry: Registry, options: Mapping[str, object] | 
     Raises:
         UnknownNameError: neither a registered model nor a folder, or no such option. UsageError: a bad option, or options of a run.
     """
-    found = _NAMED.fullmatch(text.strip())
-    if found is None:
-        raise UsageError(f"a model is NAME, NAME[KEY=VALUE,...] or a run directory; got {text!r}")
-    given = dict(parse_assignments(word.strip() for word in (found["options"] or "").split(",") if word.strip()))
-    for key, value in (options or {}).items():
-        if key in given:
-            raise UsageError(f"{text}: option {key!r} is given twice: {given[key]!r} and {value!r}")
-        given[key] = str(value)
+    name, given = add_options(text, {key: str(value) for key, value in (options or {}).items()})
     try:
-        entry = registry.get("models", found["name"])
+        entry = registry.get("models", name)
     except UnknownNameError:
         if Path(text).is_dir() or text == "latest":
             if options:
@@ -63,7 +53,7 @@ def parse_target(text: str, registry: Registry, options: Mapping[str, object] | 
             raise UsageError(f"{text}: no such run; expected a run or model directory, or a name of 'zoo models list'") from None
         raise
     parsed = entry.parse_options(given)
-    return Target(entry.label(parsed), name=found["name"], options={key: parsed[key] for key in given})
+    return Target(entry.label(parsed), name=name, options={key: parsed[key] for key in given})
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from zoo.errors import SettingsError
-from zoo.settings import GEOMETRIES, check_keys, dump_toml, read_toml
+from zoo.settings import GEOMETRIES, add_options, check_keys, dump_toml, read_toml
 
 OPTIMIZERS = {"adamw": 1e-3, "sgd": 0.01}  # name -> learning rate when none is given
 SCHEDULES = ("cosine", "constant", "step")
@@ -187,13 +187,16 @@ class TrainConfig:
         """Build a configuration from nested tables; what is absent has its default.
 
         Args:
-            tables: as TOML gives them; text is accepted for numbers and booleans, because environment variables hold nothing else.
+            tables: as TOML gives them; text is accepted for numbers and booleans, because environment variables hold nothing else. The
+                name of the model may have options with it, see `spread_model`.
             where: the source, for messages.
 
         Raises:
-            SettingsError: an unknown key (the nearest is suggested), or a value of the wrong type or outside its range.
+            SettingsError: an unknown key (the nearest is suggested), or a value of the wrong type or outside its range. UsageError: as
+                `spread_model`.
         """
         check_keys(tables, [entry.name for entry in fields(cls)], where=where)
+        tables = spread_model(tables)
         pipeline = tables.get("pipeline", ())
         if isinstance(pipeline, (str, Mapping)) or not isinstance(pipeline, Sequence):
             raise SettingsError(f"{where}: pipeline must be an array of tables ([[pipeline]]), got {type(pipeline).__name__}")
@@ -265,6 +268,19 @@ def merge_settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
             below = merged.get(key)
             merged[key] = merge_settings(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return merged
+
+
+def spread_model(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn ``name = "hrcn[padding=same]"`` of ``[model]`` into a name and its options, so that a layer above can change either.
+
+    Raises:
+        UsageError: the name has another form, or an option is also in the options of the same table.
+    """
+    model = tables.get("model")
+    if not isinstance(model, Mapping) or not isinstance(model.get("name"), str) or not isinstance(model.get("options", {}), Mapping):
+        return dict(tables)  # nothing to do, or wrong, which is told with the table
+    name, options = add_options(model["name"], model.get("options", {}))
+    return {**tables, "model": {**model, "name": name, **({"options": options} if options else {})}}
 
 
 def nest_settings(values: Mapping[str, Any]) -> dict[str, Any]:
