@@ -214,7 +214,7 @@ def test_train_names_the_frames_of_steps_that_are_left_out(sky: Path, capsys: py
 def test_existing_run_needs_force(sky: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*SHORT, "--data", str(sky), "-o", "a"]
     assert run(*words) == 0
-    assert run(*words) == 3
+    assert run(*words) == 2
     assert "replace it with --force" in capsys.readouterr().err
     assert run(*words, "--force") == 0
 
