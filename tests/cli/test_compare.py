@@ -78,6 +78,18 @@ def test_three_runs_are_ranked_with_corrected_p_values(runs: list[str]) -> None:
     assert result.stdout.splitlines()[-1] == "# more is more accurate than most, and cannot be told apart from half."
 
 
+def test_run_that_is_given_again_counts_once(runs: list[str], tmp_path: Path) -> None:
+    (tmp_path / "latest").symlink_to(runs[0])
+    latest = str(tmp_path / "latest")
+    result = _zoo(runs[0], latest, runs[1], runs[1], f"{runs[1]}/model", "--split", "test")
+    assert result.stdout == _zoo(*runs[:2], "--split", "test").stdout
+    (line,) = [line for line in result.stderr.splitlines() if "counted once" in line]
+    assert line.endswith(f"counted once: {latest} is {runs[0]}; {runs[1]} is given again; {runs[1]}/model is {runs[1]}")
+    alone = _zoo(runs[0], latest)
+    assert isinstance(alone.exception, UsageError)
+    assert f"got one run 2 times ({runs[0]}, {latest})" in str(alone.exception)
+
+
 def test_what_figures_are_worth_goes_to_stderr(runs: list[str]) -> None:
     result = _zoo(*runs, "--split", "test")
     assert result.stderr.count("these numbers hold for the simulator only") == 1

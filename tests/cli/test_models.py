@@ -42,7 +42,7 @@ def test_list_names_families_and_parameters(capsys: pytest.CaptureFixture[str]) 
     assert rows["hrcn"]["parameters"] == 97_048_130
     assert (rows["vgg16_bn"]["family"], rows["vgg16_bn"]["parameters"]) == ("vgg", 134_276_034)
     assert rows["resnet152"]["reference"] == "https://arxiv.org/abs/1512.03385"
-    assert {row["family"] for row in rows.values()} == {"hrcn", "alexnet", "vgg", "resnet"}
+    assert {"hrcn", "alexnet", "vgg", "resnet"} <= {row["family"] for row in rows.values()}
 
 
 def test_list_imports_neither_torch_nor_a_model() -> None:

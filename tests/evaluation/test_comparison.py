@@ -101,9 +101,11 @@ def test_equal_runs_are_told_to_be_equal() -> None:
     one = evaluation("a", GOOD | {"T0": "+--+"})
     same = zoo.compare([one, evaluation("b", GOOD | {"T0": "+--+"})])
     assert same.verdict == "a and b call every frame alike: there is nothing to tell them apart."
-    itself = zoo.compare([one, one])
-    assert [run.name for run in itself.standings] == ["a", "a (2)"]
-    assert itself.pairs[0].p_value == itself.pairs[0].mcnemar_p == 1.0
+    namesake = zoo.compare([one, replace(one)])
+    assert [run.name for run in namesake.standings] == ["a", "a (2)"]
+    assert namesake.pairs[0].p_value == namesake.pairs[0].mcnemar_p == 1.0
+    with pytest.raises(UsageError, match=r"got one run 2 times \(a, a\), expected at least two different runs"):
+        zoo.compare([one, one])
 
 
 def test_runs_wrong_on_the_same_frames_need_not_call_them_alike() -> None:
@@ -164,7 +166,7 @@ def test_files_of_one_name_in_two_folders_stay_apart() -> None:
 
 def test_a_frame_that_is_listed_twice_counts_twice() -> None:
     one = evaluation("a", {"T0": "+-"})
-    assert zoo.compare([replace(one, frames=one.frames * 2)] * 2).n_frames == 4
+    assert zoo.compare([replace(one, frames=one.frames * 2) for _ in range(2)]).n_frames == 4
 
 
 def test_targets_of_a_training_classes_and_arithmetic_are_not_kept_quiet() -> None:

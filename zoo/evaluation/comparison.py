@@ -112,12 +112,13 @@ def compare(
 
     Args:
         runs: at least two; each is a run, its model directory, ``"latest"``, a folder below its ``evaluations/``, or what `zoo.evaluate`
-            returned.
+            returned. One that is given again, through a link for instance, counts once; ``notes`` says so.
         data, split: take only evaluations of data and splits of these names; needed where the runs share several.
         common: compare on the frames that every run was scored on, where these are not the same.
 
     Raises:
-        UsageError: fewer than two runs, or they share several lists of frames. StorageError: there is no such run, or a file was changed.
+        UsageError: fewer than two different runs, or they share several lists of frames. StorageError: there is no such run, or a file was
+            changed.
         DataError: the runs hold no evaluation of the same frames, were scored on different ones, or disagree about a frame's label.
 
     Example: >>> zoo.compare(["runs/a", "runs/b"]).verdict
@@ -126,9 +127,27 @@ def compare(
         raise UsageError(f"got {len(runs)} run, expected at least two to compare")
     held = [[from_evaluation(run)] if isinstance(run, Evaluation) else read_evaluations(run) for run in runs]
     names = [str(run.run if isinstance(run, Evaluation) else run) for run in runs]
-    chosen, notes = choose(names, held, data=data, split=split, common=common)
+    kept, repeated = _drop_repeated(names, [_identity(run, one) for run, one in zip(runs, held, strict=True)])
+    chosen, notes = choose([names[i] for i in kept], [held[i] for i in kept], data=data, split=split, common=common)
     keys, n_left_out = align(chosen, common=common)
-    return _rank(_titles(chosen), chosen, keys, n_left_out, notes)
+    return _rank(_titles(chosen), chosen, keys, n_left_out, [*repeated, *notes])
+
+
+def _identity(run: object, held: Sequence[Measured]) -> object:
+    """What two names of one run have in common: the stored evaluations; the object where nothing is stored."""
+    return frozenset(measured.path.resolve() for measured in held if measured.path is not None) or id(run)
+
+
+def _drop_repeated(names: Sequence[str], identities: Sequence[object]) -> tuple[list[int], list[str]]:
+    """Return which runs to take, the first of each, and a line on the others, if there are any.
+
+    Raises: UsageError: they are all one run.
+    """
+    first = [identities.index(identity) for identity in identities]
+    if len(set(first)) < 2:
+        raise UsageError(f"got one run {len(names)} times ({', '.join(names)}), expected at least two different runs to compare")
+    again = [f"{names[i]} is {names[j]}" if names[i] != names[j] else f"{names[i]} is given again" for i, j in enumerate(first) if i != j]
+    return sorted(set(first)), [f"counted once: {'; '.join(again)}"] if again else []
 
 
 def _titles(chosen: Sequence[Measured]) -> list[str]:
