@@ -16,6 +16,7 @@ from zoo.data.geometry import AnySizePipeline
 from zoo.errors import DataError, FrameError, InputShapeError, MemoryLimitError, UsageError
 from zoo.frames import Frame
 from zoo.models import LoadedModel
+from zoo.stopwatch import part
 from zoo.training.device import find_device
 
 PRECISIONS = ("fp32", "bf16")
@@ -106,10 +107,13 @@ class Classifier:
         """
         try:
             with torch.inference_mode():
-                batch = self.loaded.pipeline.run_batch(images.to(self.device))
-                with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-                    logits = self.loaded.model(batch)
-                values = logits.double().cpu()
+                with part("transfer"):
+                    images = images.to(self.device)
+                with part("model"):
+                    batch = self.loaded.pipeline.run_batch(images)
+                    with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+                        logits = self.loaded.model(batch)
+                    values = logits.double().cpu()
         except RuntimeError as error:
             # Out of memory is torch.OutOfMemoryError on a GPU and a plain RuntimeError on a CPU.
             if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
@@ -184,7 +188,9 @@ def _flush(
     held: list[tuple[_Item, Tensor | None]], images: list[Tensor], classifier: Classifier
 ) -> Iterator[tuple[_Item, NDArray[np.float64] | None]]:
     """Classify the images, then give and forget all that is held."""
-    chances = iter(classifier(torch.stack(images)) if images else ())
+    with part("transfer"):
+        batch = torch.stack(images) if images else None
+    chances = iter(() if batch is None else classifier(batch))
     done = [(item, None if image is None else next(chances)) for item, image in held]
     held.clear()
     images.clear()

@@ -24,6 +24,7 @@ from zoo.frames.products import AUXILIARY, CAMERAS, unit_of
 from zoo.frames.quality import BAD_BITS, empty, empty_border, flagged, invalidate
 from zoo.frames.source import Opened, open_source
 from zoo.ops.raw import Encoding, Region
+from zoo.stopwatch import part
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
@@ -219,11 +220,12 @@ def _frame(opened: Opened, index: int, plane: int | None, dq: int | None) -> Fra
     pixels, encoding = opened.stored(index, plane or 0)
     notes: tuple[str, ...] = ()
     if found.planes == 1:
-        if science:
-            pixels, encoding, notes = _without_flagged(opened, index, info, pixels, encoding, dq)
-        drizzled = info.product == "drz" and _name(found) not in AUXILIARY
-        if science or drizzled:
-            pixels, encoding = _without_border(opened, index, pixels, encoding, guess=drizzled)
+        with part("decode"):
+            if science:
+                pixels, encoding, notes = _without_flagged(opened, index, info, pixels, encoding, dq)
+            drizzled = info.product == "drz" and _name(found) not in AUXILIARY
+            if science or drizzled:
+                pixels, encoding = _without_border(opened, index, pixels, encoding, guess=drizzled)
     # A raw frame is in DN, whatever it says, until the overscan step has applied the gains.
     unit, gain, note = unit_of("COUNTS" if layout else info.bunit, info.exptime)
     top, height, width = _window(found, info)

@@ -18,6 +18,7 @@ from zoo.errors import InputShapeError
 from zoo.frames.hst import Layout, Window
 from zoo.frames.products import SUFFIX, Unit, product_of
 from zoo.ops.raw import Encoding, Region, decode
+from zoo.stopwatch import part
 
 # IPPPSSOOT: instrument letter, programme, visit, observation, transmission.
 _HST_ROOTNAME = re.compile(r"[a-z][a-z0-9]{7}[a-z0-9]", re.IGNORECASE)
@@ -119,7 +120,8 @@ class Frame:
         if self.encoding is None and not self.regions:
             return self.pixels if out is None else out.copy_(self.pixels)
         stored = self.pixels if self.encoding else self.pixels[0]
-        image = decode(stored, self.encoding, regions=self.regions or None, out=None if out is None else out[0])
+        with part("decode"):
+            image = decode(stored, self.encoding, regions=self.regions or None, out=None if out is None else out[0])
         return image[None] if out is None else out
 
     def with_pixels(self, pixels: Tensor, *, unit: Unit | None = None) -> Frame:

@@ -15,6 +15,7 @@ from zoo.frames import Frame, read_frames
 from zoo.models import LoadedModel, load
 from zoo.prediction.inputs import expand
 from zoo.prediction.rows import Prediction
+from zoo.stopwatch import part
 
 
 def predict(
@@ -78,7 +79,8 @@ class _Reader:
         if isinstance(item, Prediction):
             return [(item, None)]
         try:
-            frames = read_frames(item, hdu=self.hdu, plane=self.plane)
+            with part("gate"):
+                frames = read_frames(item, hdu=self.hdu, plane=self.plane)
         except Exception as error:
             return [(_refused(Prediction(str(item), self.hdu, self.plane), error), None)]
         return [self._prepare(item, frame) for frame in frames]
@@ -100,7 +102,8 @@ class _Reader:
         if message := other_product(info.product, self.products):
             return replace(row, status="refused", code="other-product", message=message), None
         try:
-            return replace(row, adapted=self.pipeline.adapts(frame)), self.pipeline.run_frame(frame)
+            with part("normalize"):
+                return replace(row, adapted=self.pipeline.adapts(frame)), self.pipeline.run_frame(frame)
         except Exception as error:
             return _refused(row, error), None
 
