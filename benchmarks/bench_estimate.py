@@ -27,8 +27,8 @@ from torch.profiler import ProfilerActivity, profile
 
 import zoo
 from zoo import storage
-from zoo.profiling.memory import peak_resident_bytes, reset_peak, resident_bytes, trim_heap
-from zoo.profiling.target import parse_shape, parse_target
+from zoo.costs.memory import peak_resident_bytes, reset_peak, resident_bytes, trim_heap
+from zoo.costs.target import parse_shape, parse_target
 from zoo.registry import get_registry
 from zoo.training import TrainConfig
 from zoo.training.optimizer import make_optimizer

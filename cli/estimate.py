@@ -54,8 +54,8 @@ def estimate(
       zoo estimate hrcn --train --batch 16 --memory rtx4090,h200
       zoo estimate runs/latest --batch 8 --json
     """
+    from zoo.costs.target import parse_shape
     from zoo.profiling.estimate import estimate as compute
-    from zoo.profiling.target import parse_shape
     from zoo.settings import parse_assignments
 
     result = compute(
@@ -91,7 +91,7 @@ def _print_tables(result: Estimate) -> None:
 
 def _print_models(models: Sequence[ModelEstimate], title: str) -> None:
     """One column per model: the rows are too many to stand side by side on a terminal."""
-    from zoo.profiling.text import say_bytes, say_count
+    from zoo.costs.text import say_bytes, say_count
 
     columns, notes = [], []
     for model in models:
@@ -111,7 +111,7 @@ def _print_models(models: Sequence[ModelEstimate], title: str) -> None:
 
 
 def _print_fits(models: Sequence[ModelEstimate]) -> None:
-    from zoo.profiling.text import say_bytes
+    from zoo.costs.text import say_bytes
 
     rows, notes = [], []
     for model in models:
@@ -171,7 +171,7 @@ def _check(result: Estimate) -> None:
 
 
 def _say_range(sizes: tuple[int, int]) -> str:
-    from zoo.profiling.text import say_bytes
+    from zoo.costs.text import say_bytes
 
     (least, unit), (most, last_unit) = (say_bytes(size).split() for size in sizes)
     return f"{least} - {most} {unit}" if unit == last_unit else f"{least} {unit} - {most} {last_unit}"

@@ -57,8 +57,8 @@ def profile(
       zoo profile runs/latest --mode infer --json
       zoo profile --op normalize --op blur
     """
+    from zoo.costs.target import parse_shape
     from zoo.profiling import profile as measure
-    from zoo.profiling.target import parse_shape
     from zoo.settings import parse_assignments
 
     result = measure(
@@ -100,7 +100,7 @@ def _print_tables(result: Profile) -> None:
 
 
 def _print_models(models: Sequence[ModelProfile], title: str) -> None:
-    from zoo.profiling.text import say_bytes, say_count
+    from zoo.costs.text import say_bytes, say_count
 
     rows: list[list[str]] = []
     remarks: dict[str, list[str]] = {}
@@ -160,7 +160,7 @@ def _seconds(step: StepProfile) -> list[object]:
 
 
 def _print_ops(ops: Sequence[OpProfile], title: str) -> None:
-    from zoo.profiling.text import say_seconds
+    from zoo.costs.text import say_seconds
 
     rows = [
         [
@@ -213,13 +213,13 @@ def _or_dash(value: float | None, say: Callable[[float], str]) -> str:
 
 
 def _say_percentile(found: Percentile) -> str:
-    from zoo.profiling.text import say_seconds
+    from zoo.costs.text import say_seconds
 
     return _not_given(found) if found.value_s is None else say_seconds(found.value_s)
 
 
 def _say_interval(found: Percentile) -> str:
-    from zoo.profiling.text import say_seconds
+    from zoo.costs.text import say_seconds
 
     if found.lower_s is None or found.upper_s is None:
         return _not_given(found)

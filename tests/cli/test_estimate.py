@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 
 from zoo.cli import estimate as module
 from zoo.cli.estimate import estimate
+from zoo.costs.hardware import needed_bytes, parse_budgets
 from zoo.errors import MemoryLimitError, ZooError
 from zoo.profiling import BudgetFit, Estimate, ModelEstimate, Remedy
-from zoo.profiling.hardware import needed_bytes, parse_budgets
 
 ODD_NETS = Path(__file__).parent.parent / "profiling" / "odd_nets.py"
 GIB = 1 << 30

@@ -13,12 +13,13 @@ from tiny_run import LevelPlugin
 from torch import nn
 
 import zoo
+from zoo.costs import Settings
+from zoo.costs.fitting import Fitting, fit_model
+from zoo.costs.hardware import needed_bytes
+from zoo.costs.kernels import onednn_copies
+from zoo.costs.trace import record_step
 from zoo.errors import UnknownNameError, UsageError
 from zoo.profiling import Estimate
-from zoo.profiling.fitting import Fitting, Settings, fit_model
-from zoo.profiling.hardware import needed_bytes
-from zoo.profiling.kernels import onednn_copies
-from zoo.profiling.trace import record_step
 from zoo.registry import Registry, use_registry
 
 SHAPE = (1, 64, 128)

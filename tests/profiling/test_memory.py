@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo.profiling import memory
+from zoo.costs import memory
 from zoo.profiling.work import too_large, too_long
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -14,9 +14,10 @@ import torch
 from tiny_run import LevelPlugin, make_run
 
 import zoo
+from zoo.costs import child, process
+from zoo.costs.subject import make_subject
 from zoo.errors import UnknownNameError, UsageError
-from zoo.profiling import Profile, StepProfile, child, process, session
-from zoo.profiling.work import WORK, _make_subject
+from zoo.profiling import Profile, StepProfile, session
 from zoo.registry import Registry, use_registry
 
 SHAPE = (1, 512, 1024)  # maps of 32 MiB, beside which the heap's own waste is small
@@ -133,7 +134,7 @@ def test_run_is_measured_with_its_own_shape_and_pipeline(tmp_path: Path) -> None
         assert (result.models[0].model, result.models[0].label) == (str(run), "level")
         assert result.models[0].input_shape == (1, 32, 64)
         with pytest.raises(zoo.errors.InputShapeError, match="leave --input-shape out"):
-            _make_subject({"run": str(run), "input_shape": [1, 16, 16]}, weights=True)
+            make_subject({"run": str(run), "input_shape": [1, 16, 16]}, weights=True)
 
 
 def test_ops_are_measured_in_a_process_too(odd_nets: Registry) -> None:
@@ -176,12 +177,13 @@ def test_plugin_that_exists_in_memory_only_cannot_be_passed_on() -> None:
 def test_child_ends_with_the_process_that_asked(odd_nets: Registry) -> None:
     sleeps = next(plugin for plugin in odd_nets.plugins if plugin.name == "odd_nets")
     job = {
-        "plugins": [[sleeps.name, sleeps.source]], "work": "step", "mode": "infer", "name": "sleeps", "options": {}, "run": "",
+        "plugins": [[sleeps.name, sleeps.source]], "work": "zoo.profiling.work:measure_step",
+        "mode": "infer", "name": "sleeps", "options": {}, "run": "",
         "input_shape": [1, 16, 16], "batch": 1, "precision": "fp32", "threads": 1, "device": "cpu", "budget_s": 60, "limit_s": 600,
         "bound_bytes": 0, "macs": 0,
     }  # fmt: skip
     with subprocess.Popen(
-        [sys.executable, "-m", "zoo.profiling.child"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "zoo.costs.child"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
@@ -207,8 +209,8 @@ def test_errors_become_results(error: Exception, status: tuple[str, int], note: 
     def work(job: dict[str, Any], tell: object) -> dict[str, Any]:
         raise error
 
-    monkeypatch.setitem(WORK, "facts", work)
-    result = child._do({"work": "facts", "plugins": []}, lambda event: None)
+    monkeypatch.setattr("zoo.profiling.work.measure_facts", work)
+    result = child._do({"work": "zoo.profiling.work:measure_facts", "plugins": []}, lambda event: None)
     assert (result["status"], result["exit_code"]) == status
     assert note in result["note"]
 
@@ -223,7 +225,16 @@ def test_child_that_leaves_without_a_result_is_named_with_its_last_words() -> No
     [({"device": "cuda:4711"}, "is not there"), ({"input_shape": [1, 64, 128]}, "padding=same"), ({"name": "gone"}, "unknown model")],
 )
 def test_what_a_child_cannot_do_is_a_result_with_its_exit_code(change: dict[str, Any], note: str) -> None:
-    job = {"plugins": [], "work": "facts", "threads": None, "device": "cpu", "run": "", "name": "hrcn", "options": {}, "input_shape": None}
+    job = {
+        "plugins": [],
+        "work": "zoo.profiling.work:measure_facts",
+        "threads": None,
+        "device": "cpu",
+        "run": "",
+        "name": "hrcn",
+        "options": {},
+        "input_shape": None,
+    }
     result = child._do({**job, **change}, lambda event, **facts: None)
     assert (result["status"], result["exit_code"]) == ("failed", 2)
     assert note in result["note"]

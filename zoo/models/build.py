@@ -90,7 +90,7 @@ def build_shell(
     try:
         with torch.device("meta"):
             return build_model(entry, options, **arguments)
-    except (NotImplementedError, RuntimeError):  # an initialisation that reads its own values
+    except RuntimeError:  # an initialisation that reads its own values
         return build_model(entry, options, **arguments)
 
 

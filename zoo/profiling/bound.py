@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from zoo.profiling.fitting import optimizer_bytes
-from zoo.profiling.tape import find_peak
-from zoo.profiling.trace import record_step
+from zoo.costs.fitting import optimizer_bytes
+from zoo.costs.tape import find_peak
+from zoo.costs.trace import record_step
 
 
 @dataclass(frozen=True)

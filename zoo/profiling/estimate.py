@@ -8,17 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from zoo.costs.hardware import Budget, needed_bytes, parse_budgets
+from zoo.costs.predict import DEVICES, OPTIMIZERS
+from zoo.costs.process import MEASURED, run_job
+from zoo.costs.request import Models, check_choice, read_request
+from zoo.costs.target import Target
 from zoo.errors import UsageError
 from zoo.profiling.estimation import BudgetFit, Estimate, ModelEstimate, Remedy
-from zoo.profiling.hardware import Budget, needed_bytes, parse_budgets
-from zoo.profiling.process import START_LIMIT_S, run_job
-from zoo.profiling.result import MEASURED
-from zoo.profiling.target import Target, parse_target
-from zoo.registry import BUILTIN_OWNER, get_registry
-
-PRECISIONS = ("fp32", "bf16")
-OPTIMIZERS = ("adamw", "sgd")
-DEVICES = ("cuda", "cpu")
 
 # By how much the resident set of a process on the CPU grows beyond its tensors: code that oneDNN generates, thread stacks, and what
 # malloc keeps. About the least and the most of benchmarks/results/estimate.json.
@@ -26,7 +22,7 @@ RESIDENT_EXTRA_BYTES = {"infer": (3 << 20, 11 << 20), "train": (8 << 20, 21 << 2
 
 
 def estimate(
-    models: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    models: Models,
     *,
     train: bool = False,
     batch: int = 1,
@@ -65,49 +61,22 @@ def estimate(
 
     Example: >>> zoo.estimate("hrcn", train=True, memory="24GB").models[0].fits[0].largest_batch
     """
-    names = [models] if isinstance(models, str | os.PathLike) else list(models)
-    if not names:
+    for what, value, choices in (("optimizer", optimizer, OPTIMIZERS), ("device", device, DEVICES)):
+        check_choice(what, value, choices)
+    request = read_request(models, batch=batch, precision=precision, threads=threads, input_shape=input_shape, options=options)
+    if not request.targets:
         raise UsageError("got no model, expected at least one; 'zoo models list' shows them")
-    if options and len(names) != 1:
-        raise UsageError(f"got options and {len(names)} models; write them beside the name instead, as in 'hrcn[padding=same]'")
-    for what, value, choices in (("precision", precision, PRECISIONS), ("optimizer", optimizer, OPTIMIZERS), ("device", device, DEVICES)):
-        if value not in choices:
-            raise UsageError(f"{what} must be one of {', '.join(choices)}, got {value!r}")
-    for what, count in (("batch", batch), ("threads", 1 if threads is None else threads)):
-        if count < 1:
-            raise UsageError(f"{what} must be >= 1, got {count}")
-    if input_shape is not None and (len(input_shape) != 3 or min(input_shape) < 1):
-        raise UsageError(f"input_shape must be three positive integers (channels, height, width), got {input_shape!r}")
     budgets = parse_budgets(memory)
-    registry = get_registry()
-    targets = [parse_target(os.fspath(name), registry, options) for name in names]
-    third = [plugin for plugin in registry.plugins if plugin.name != BUILTIN_OWNER]
-    for plugin in third:
-        if plugin.source == "object":
-            raise UsageError(f"plugin {plugin.name!r} exists in this process only, and an estimate needs a new one; load it from a file")
-    asked = {
-        "mode": "train" if train else "infer",
-        "batch": batch,
-        "precision": precision,
-        "optimizer": optimizer,
-        "device": device,
-        "threads": threads,
-        "input_shape": input_shape,
-    }
+    asked = {"mode": "train" if train else "infer", **request.settings, "optimizer": optimizer, "device": device}
     job = {
         **asked,
-        "work": "estimate",
+        "work": "zoo.costs.recording:estimate",
         "budgets": [budget.usable_bytes for budget in budgets],
-        "plugins": [(plugin.name, plugin.source) for plugin in third],
+        "plugins": request.plugins,
     }
-
-    def run(target: Target) -> dict[str, Any]:
-        aim = {"name": target.name, "options": dict(target.options), "run": target.run}
-        return {"note": "", "exit_code": 0, **run_job({**job, **aim}, limit_s=START_LIMIT_S, listen=lambda _: None)}
-
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        found = list(pool.map(run, targets))
-    records = [_record(target, facts, budgets, asked) for target, facts in zip(targets, found, strict=True)]
+        found = list(pool.map(lambda target: run_job({**job, **target.aim()}), request.targets))
+    records = [_record(target, facts, budgets, asked) for target, facts in zip(request.targets, found, strict=True)]
     for record in records:
         if record.note and progress:
             progress(f"{record.model}: {record.note}")

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from zoo.profiling.hardware import Budget
+from zoo.costs.hardware import TOO_LARGE, Budget
 
 ESTIMATED = "estimated"
-FITS, PERHAPS, TOO_LARGE = "fits", "perhaps", "too-large"
 
 
 @dataclass(frozen=True)

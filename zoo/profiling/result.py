@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from zoo.costs.process import MEASURED
 from zoo.profiling.samples import FLOORS, Percentile, percentile
 
 MODES = ("infer", "train")
-MEASURED, SKIPPED, TOO_SLOW, OUT_OF_MEMORY, CRASHED, FAILED = "measured", "skipped", "too-slow", "out-of-memory", "crashed", "failed"
+SKIPPED = "skipped"
 
 
 @dataclass(frozen=True)

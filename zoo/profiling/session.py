@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from zoo.costs.process import MEASURED, run_job
+from zoo.costs.request import Models, check_choice, read_request
+from zoo.costs.target import Target
+from zoo.costs.text import say_bytes, say_seconds
 from zoo.errors import UnknownNameError, UsageError
-from zoo.profiling.process import run_job
-from zoo.profiling.result import MEASURED, MODES, ModelProfile, OpProfile, Profile, StepProfile
+from zoo.profiling.result import MODES, ModelProfile, OpProfile, Profile, StepProfile
 from zoo.profiling.samples import parse_duration
-from zoo.profiling.target import Target, parse_target
-from zoo.profiling.text import say_bytes, say_seconds
-from zoo.registry import BUILTIN_OWNER, get_registry
 
 OP_NAMES = ("normalize", "blur", "decode", "frame_statistics")
 OP_SHAPE = (2048, 4096)
-PRECISIONS = ("fp32", "bf16")
 PATIENCE = 3.0  # budgets that a child may take before it is ended: a run that is longer than the budget is still made
 LEAST_LIMIT_S = 10.0  # even where the budget is tiny
 OP_LEAST_LIMIT_S = 120.0  # references take seconds, and each is run at least once
@@ -28,7 +26,7 @@ Say = Callable[[str], None]
 
 
 def profile(
-    models: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    models: Models = (),
     *,
     ops: Sequence[str] = (),
     mode: str = "both",
@@ -70,62 +68,26 @@ def profile(
 
     Example: >>> zoo.profile(["hrcn", "resnet18"], budget="30s").models[0].step("infer").percentile(50).value_s
     """
-    names = [models] if isinstance(models, str | os.PathLike) else list(models)
-    _check(names, ops, mode=mode, batch=batch, input_shape=input_shape, precision=precision, threads=threads, options=options)
-    registry = get_registry()
-    targets = [parse_target(os.fspath(name), registry, options) for name in names]
-    third = [plugin for plugin in registry.plugins if plugin.name != BUILTIN_OWNER]
-    for plugin in third:
-        if plugin.source == "object":
-            raise UsageError(f"plugin {plugin.name!r} exists in this process only, and profiling needs new ones; load it from a file")
-    settings: dict[str, Any] = {
-        "batch": batch,
-        "input_shape": input_shape,
-        "precision": precision,
-        "threads": threads,
-        "device": device,
-        "budget_s": parse_duration(budget),
-    }
-    job = {
-        **settings,
-        "limit_s": max(LEAST_LIMIT_S, PATIENCE * settings["budget_s"]),
-        "plugins": [(plugin.name, plugin.source) for plugin in third],
-    }
+    _check(ops, mode=mode)
+    request = read_request(models, batch=batch, precision=precision, threads=threads, input_shape=input_shape, options=options)
+    if not request.targets and not ops:
+        raise UsageError("got neither a model nor an op, expected at least one; 'zoo models list' shows models, --op normalize takes an op")
+    settings = {**request.settings, "device": device, "budget_s": parse_duration(budget)}
+    job = {**settings, "limit_s": max(LEAST_LIMIT_S, PATIENCE * settings["budget_s"]), "plugins": request.plugins}
     session = _Session(job, progress or (lambda _: None))
     modes = MODES if mode == "both" else (mode,)
-    records = [session.profile_model(target, modes) for target in targets]
+    records = [session.profile_model(target, modes) for target in request.targets]
     measured = [op for name in ops for op in session.profile_op(name, op_shape)]
     metadata = {**session.machine, "asked": {**settings, "modes": modes, "patience": PATIENCE}}
     return Profile(tuple(records), tuple(measured), metadata)
 
 
-def _check(
-    names: Sequence[object],
-    ops: Sequence[str],
-    *,
-    mode: str,
-    batch: int,
-    input_shape: tuple[int, ...] | None,
-    precision: str,
-    threads: int | None,
-    options: Mapping[str, object] | None,
-) -> None:
+def _check(ops: Sequence[str], *, mode: str) -> None:
     """Refuse arguments before any process is started."""
-    if not names and not ops:
-        raise UsageError("got neither a model nor an op, expected at least one; 'zoo models list' shows models, --op normalize takes an op")
-    if options and len(names) != 1:
-        raise UsageError(f"got options and {len(names)} models; write them beside the name instead, as in 'hrcn[padding=same]'")
     for name in ops:
         if name not in OP_NAMES:
             raise UnknownNameError("op", name, OP_NAMES, remedy=f"Known: {', '.join(OP_NAMES)}.")
-    for what, value, choices in (("mode", mode, (*MODES, "both")), ("precision", precision, PRECISIONS)):
-        if value not in choices:
-            raise UsageError(f"{what} must be one of {', '.join(choices)}, got {value!r}")
-    for what, count in (("batch", batch), ("threads", 1 if threads is None else threads)):
-        if count < 1:
-            raise UsageError(f"{what} must be >= 1, got {count}")
-    if input_shape is not None and (len(input_shape) != 3 or min(input_shape) < 1):
-        raise UsageError(f"input_shape must be three positive integers (channels, height, width), got {input_shape!r}")
+    check_choice("mode", mode, (*MODES, "both"))
 
 
 class _Session:
@@ -141,8 +103,8 @@ class _Session:
 
     def profile_model(self, target: Target, modes: Sequence[str]) -> ModelProfile:
         """Count, bound and measure one model."""
-        aim = {"name": target.name, "options": dict(target.options), "run": target.run}
-        facts = self._run({**aim, "work": "facts", "modes": list(modes)})
+        aim = target.aim()
+        facts = self._run({**aim, "work": "zoo.profiling.work:measure_facts", "modes": list(modes)})
         if facts["status"] != MEASURED:
             self._say(f"{target.text}: {facts['note']}")
             steps = tuple(StepProfile(mode, facts["status"], facts["note"], facts["exit_code"]) for mode in modes)
@@ -161,7 +123,7 @@ class _Session:
     def _profile_step(self, target: Target, aim: Mapping[str, Any], mode: str, facts: Mapping[str, Any]) -> StepProfile:
         bound = facts["bounds"][mode]["peak"]
         self._say(f"{target.text}: {WORDS[mode]}, at least {say_bytes(bound)}, budget {say_seconds(self._job['budget_s'])}")
-        found = self._run({**aim, "work": "step", "mode": mode, "bound_bytes": bound, "macs": facts["macs"]})
+        found = self._run({**aim, "work": "zoo.profiling.work:measure_step", "mode": mode, "bound_bytes": bound, "macs": facts["macs"]})
         known = {entry.name for entry in fields(StepProfile)}
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items() if key in known}
         step = StepProfile(**{"mode": mode, "bound_bytes": bound, **values})
@@ -172,7 +134,8 @@ class _Session:
     def profile_op(self, name: str, shape: tuple[int, int]) -> list[OpProfile]:
         """Measure one op on every kind of pixel."""
         self._say(f"{name}: {shape[0]}x{shape[1]}, budget {say_seconds(self._job['budget_s'])}")
-        found = self._run({"work": "op", "op": name, "shape": list(shape), "limit_s": max(self._job["limit_s"], OP_LEAST_LIMIT_S)})
+        job = {"work": "zoo.profiling.work:measure_op", "op": name, "shape": list(shape)}
+        found = self._run({**job, "limit_s": max(self._job["limit_s"], OP_LEAST_LIMIT_S)})
         if found["status"] != MEASURED:
             self._say(f"{name}: {found['note']}")
             return [OpProfile(name, "", shape, found["status"], found["note"], found.get("exit_code", 0))]
@@ -186,4 +149,4 @@ class _Session:
                 self.machine = dict(event)
 
         whole = {**self._job, **job}
-        return {"note": "", "exit_code": 0, **run_job(whole, limit_s=whole["limit_s"], listen=listen)}
+        return run_job(whole, limit_s=whole["limit_s"], listen=listen)

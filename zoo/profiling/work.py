@@ -5,33 +5,29 @@ from __future__ import annotations
 import dataclasses
 import gc
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.errors import InputShapeError
-from zoo.models import LoadedModel, count_macs, count_parameters, load
-from zoo.models.build import build_model, build_shell
+from zoo.costs.memory import USABLE_SHARE, free_on, peak_resident_bytes, reset_peak, resident_bytes, trim_heap
+from zoo.costs.process import MEASURED, TOO_SLOW
+from zoo.costs.subject import CLASSES, Job, Subject, count_subject, make_subject
+from zoo.costs.text import say_bytes, say_seconds
 from zoo.profiling.bound import memory_bound
-from zoo.profiling.fitting import Settings, fit_model
 from zoo.profiling.machine import circumstances
-from zoo.profiling.memory import USABLE_SHARE, free_on, peak_resident_bytes, reset_peak, resident_bytes, trim_heap
 from zoo.profiling.ops import profile_op
-from zoo.profiling.result import MEASURED, SKIPPED, TOO_SLOW
+from zoo.profiling.result import SKIPPED
 from zoo.profiling.sampling import Clock, take_samples
-from zoo.profiling.text import say_bytes, say_seconds
 from zoo.registry import get_registry
 from zoo.training.config import TrainSettings
 from zoo.training.device import find_device
 from zoo.training.optimizer import make_optimizer
 
-Job = dict[str, Any]
 Result = dict[str, Any]
 Tell = Callable[..., None]
 
-CLASSES = 2
 SEED = 0
 LEARNING_RATE = 1e-9  # the weights stay what they are, so every step computes the same and none runs into NaN or denormals
 
@@ -40,26 +36,10 @@ RATE_LEEWAY = 4.0
 RATE_SIDES = {"cpu": 1024, "cuda": 8192}
 
 
-class Subject(NamedTuple):
-    """A model on its device, ready for the first step.
-
-    Attributes:
-        label: its name with options.
-        model: not yet in training or eval mode.
-        input_shape: ``(C, H, W)``.
-        loaded: the run it came from, or ``None``.
-    """
-
-    label: str
-    model: nn.Module
-    input_shape: tuple[int, int, int]
-    loaded: LoadedModel | None
-
-
 def measure_facts(job: Job, tell: Tell) -> Result:
     """Count parameters and MACs and bound the memory of each mode; nothing of the size of a feature map is allocated."""
     _announce(job, tell)
-    subject = _make_subject(job, weights=False)
+    subject = make_subject(job, weights=False)
     model, shape = subject.model, subject.input_shape
     bounds = {
         mode: dataclasses.asdict(memory_bound(model, shape, batch=job["batch"], training=mode == "train", precision=job["precision"]))
@@ -67,20 +47,10 @@ def measure_facts(job: Job, tell: Tell) -> Result:
     }
     return {
         "status": MEASURED,
-        **_count(subject),
+        **count_subject(subject),
         "weights_bytes": sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers())),
         "bounds": bounds,
     }
-
-
-def estimate_step(job: Job, tell: Tell) -> Result:
-    """Compute the memory of a step without running it, and what fits into each budget."""
-    subject = _make_subject(job, weights=False)
-    asked = Settings(job["batch"], job["precision"], job["optimizer"])
-    threads = job["threads"] or torch.get_num_threads()
-    aims = {"training": job["mode"] == "train", "device": job["device"], "threads": threads, "budgets": job["budgets"]}
-    fit = fit_model(subject.model, subject.input_shape, asked, **aims)
-    return {"status": MEASURED, **_count(subject), **fit, "torch": torch.__version__, "threads": threads}
 
 
 def measure_step(job: Job, tell: Tell) -> Result:
@@ -102,7 +72,7 @@ def measure_step(job: Job, tell: Tell) -> Result:
     if device.type == "cuda":
         torch.cuda.empty_cache()
     before = resident_bytes()
-    run = prepare(_make_subject(job, weights=True), device, job)
+    run = prepare(make_subject(job, weights=True), device, job)
     reset_peak()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -216,35 +186,6 @@ def _batch(subject: Subject, device: torch.device, job: Job) -> tuple[Tensor, Te
     return images.to(device), torch.arange(job["batch"], device=device) % classes
 
 
-def _count(subject: Subject) -> Result:
-    """The facts of a model that do not depend on the step."""
-    try:
-        macs: int | None = count_macs(subject.model, subject.input_shape)
-    except (NotImplementedError, RuntimeError):  # the code looks at values, which shapes alone do not have
-        macs = None
-    return {
-        "label": subject.label,
-        "input_shape": subject.input_shape,
-        "parameters": count_parameters(subject.model),
-        "macs": macs,
-    }
-
-
-def _make_subject(job: Job, *, weights: bool) -> Subject:
-    """Build the registered model, without memory for its weights where they are not needed, or load the run."""
-    if job["run"]:
-        loaded = load(job["run"])
-        if job["input_shape"] and tuple(job["input_shape"]) != loaded.input_shape:
-            raise InputShapeError(f"{job['run']} takes frames of {loaded.input_shape}; leave --input-shape out, or profile {loaded.name}")
-        return Subject(loaded.name, loaded.model, loaded.input_shape, loaded)
-    entry = get_registry().get("models", job["name"])
-    options = entry.parse_options(job["options"])
-    channels, height, width = job["input_shape"] or entry.metadata["input_shape"]
-    build = build_model if weights else build_shell
-    model = build(entry, options, num_classes=CLASSES, in_channels=channels, input_shape=(channels, height, width))
-    return Subject(entry.label(options), model, (channels, height, width), None)
-
-
 def _wake_libraries(job: Job, device: torch.device, prepare: Callable[[Subject, torch.device, Job], Callable[[], object]]) -> None:
     """Import all code and make one step of a toy, so that what torch loads at its first use is not taken for the model's memory."""
     if not job["run"]:
@@ -260,6 +201,3 @@ def _announce(job: Job, tell: Tell) -> torch.device:
     device = find_device(job["device"])
     tell("machine", **circumstances(device), seed=SEED)
     return device
-
-
-WORK: dict[str, Callable[[Job, Tell], Result]] = {"facts": measure_facts, "step": measure_step, "op": measure_op, "estimate": estimate_step}

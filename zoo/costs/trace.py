@@ -19,8 +19,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from zoo.profiling.kernels import Copies
-from zoo.profiling.tape import Change
+from zoo.costs.kernels import Copies
+from zoo.costs.tape import Change
 
 
 def record_step(
@@ -32,6 +32,7 @@ def record_step(
     precision: str = "fp32",
     optimizer_bytes: int = 0,
     accumulate: bool = False,
+    ema: bool = False,
     copies: Copies | None = None,
 ) -> tuple[list[Change], bool]:
     """Record one inference, or one training step as `zoo.train` makes it: forward, cross entropy, backward, the optimizer's state at rest.
@@ -47,7 +48,8 @@ def record_step(
         precision: ``fp32``, or ``bf16`` for bfloat16 autocast; parameters keep their dtype.
         optimizer_bytes: the optimizer's state, which is there before the step.
         accumulate: the gradients of an earlier batch exist already.
-        copies: what each operation holds beside its result, as `zoo.profiling.kernels` gives it; by default nothing.
+        ema: an average of the weights is kept beside them; counted as weights.
+        copies: what each operation holds beside its result, as `zoo.costs.kernels` gives it; by default nothing.
 
     Returns: the tape, and whether the model could be followed to the end (not if its code looks at the values of its tensors).
 
@@ -65,6 +67,7 @@ def record_step(
             recorder.hold(shell, "weights")
         recorder.hold(images, "input")
         if training:
+            recorder.add(ema * sum(shell.untyped_storage().nbytes() for shell in shells.values()), "weights")
             recorder.hold(labels, "input")
             recorder.add(optimizer_bytes, "optimizer")
             for shell in learned:
@@ -82,7 +85,7 @@ def record_step(
                     loss = F.cross_entropy(logits.float(), labels)
                     recorder.phase = "backward"
                     loss.backward()  # type: ignore[no-untyped-call]
-        except (NotImplementedError, RuntimeError):
+        except RuntimeError:
             return list(recorder.tape), False
         return list(recorder.tape), True
 

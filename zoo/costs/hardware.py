@@ -19,6 +19,8 @@ GPUS_GB = {
 CONTEXT_BYTES = 850 << 20  # the driver's context, CUDA libraries and their workspaces, on the device before the first tensor
 WASTE = 1.10  # an allocator holds up to this multiple of what it has given out, workspaces of kernels included
 
+FITS, PERHAPS, TOO_LARGE = "fits", "perhaps", "too-large"
+
 _UNITS = {"MB": 10**6, "MIB": 2**20, "GB": 10**9, "GIB": 2**30, "TB": 10**12, "TIB": 2**40}
 _SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([kMGT]i?B)", re.IGNORECASE)
 
@@ -45,6 +47,12 @@ class Budget:
 def needed_bytes(peak: int) -> tuple[int, int]:
     """Return the memory that a device must have for this peak of tensors: without any waste, and with the whole allowance."""
     return peak + CONTEXT_BYTES, int(peak * WASTE) + CONTEXT_BYTES
+
+
+def verdict(peak: int, usable: tuple[int, int]) -> str:
+    """Return ``fits``, ``perhaps`` or ``too-large``: how a peak of tensors stands to the least and most that is left for them."""
+    least, most = usable
+    return FITS if peak <= least else PERHAPS if peak <= most else TOO_LARGE
 
 
 def parse_budgets(words: str | Iterable[str]) -> tuple[Budget, ...]:

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 import zoo
+from zoo.costs import Settings
+from zoo.costs.fitting import Fitting, optimizer_bytes
+from zoo.costs.kernels import onednn_copies
+from zoo.costs.tape import KINDS, Change, StepMemory, find_peak, merge_releases
+from zoo.costs.trace import record_step
 from zoo.errors import InputShapeError
 from zoo.models import count_macs, count_parameters
-from zoo.profiling.fitting import Fitting, Settings, optimizer_bytes
-from zoo.profiling.kernels import onednn_copies
-from zoo.profiling.tape import KINDS, Change, StepMemory, find_peak, merge_releases
-from zoo.profiling.trace import record_step
 from zoo.training import TrainConfig
 from zoo.training.optimizer import make_optimizer, optimizer_tensors
 

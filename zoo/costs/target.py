@@ -14,7 +14,7 @@ from zoo.settings import add_options
 
 @dataclass(frozen=True)
 class Target:
-    """A model to be profiled.
+    """A model that something is asked of.
 
     Attributes:
         text: how it was asked for, with all given options.
@@ -26,6 +26,10 @@ class Target:
     name: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     run: str = ""
+
+    def aim(self) -> dict[str, Any]:
+        """Return the part of a job that says which model it is about."""
+        return {"name": self.name, "options": dict(self.options), "run": self.run}
 
 
 def parse_target(text: str, registry: Registry, options: Mapping[str, object] | None = None) -> Target:

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import nn
 
-from zoo.profiling.estimation import FITS, PERHAPS, TOO_LARGE
-from zoo.profiling.kernels import Copies, onednn_copies
-from zoo.profiling.tape import Change, Peak, StepMemory
-from zoo.profiling.trace import record_step
+from zoo.costs.hardware import FITS, verdict
+from zoo.costs.kernels import Copies, onednn_copies
+from zoo.costs.settings import Settings
+from zoo.costs.tape import Change, Peak, StepMemory
+from zoo.costs.trace import record_step
 
 Budgets = Sequence[tuple[int, int]]
 
 # State per parameter element in float32: the momentum of SGD, both moments of AdamW, which also counts the steps of each parameter.
 _SLOTS = {"sgd": 1, "adamw": 2}
 _COUNTER_BYTES = {"sgd": 0, "adamw": 4}
-
-
-class Settings(NamedTuple):
-    """How a step is made; what zoo can change to make it smaller. ``accumulate`` is how many batches make one optimizer step."""
-
-    batch: int
-    precision: str
-    optimizer: str
-    accumulate: int = 1
 
 
 def optimizer_bytes(model: nn.Module, optimizer: str) -> int:
@@ -48,15 +40,15 @@ class Fitting:
 
     def __init__(self, model: nn.Module, input_shape: tuple[int, int, int], *, training: bool, copies: Copies | None = None) -> None:
         self._model, self._shape, self._training, self._copies = model, input_shape, training, copies
-        self._known: dict[tuple[str, str, bool], StepMemory] = {}
+        self._known: dict[Settings, StepMemory] = {}
         self.complete = True
 
     def memory(self, settings: Settings) -> StepMemory:
         """Return the memory of a step with these settings as a function of the batch."""
-        key = (settings.precision, settings.optimizer, settings.accumulate > 1)
-        if key not in self._known:
-            self._known[key] = StepMemory(self._recorder(*key))
-        return self._known[key]
+        kind = settings._replace(batch=1, accumulate=min(settings.accumulate, 2))
+        if kind not in self._known:
+            self._known[kind] = StepMemory(self._recorder(kind))
+        return self._known[kind]
 
     def peak(self, settings: Settings) -> Peak:
         """Return the peak of a step with these settings."""
@@ -88,8 +80,8 @@ class Fitting:
                     return parts
         return None
 
-    def _recorder(self, precision: str, optimizer: str, accumulate: bool) -> Callable[[int], list[Change]]:
-        state = optimizer_bytes(self._model, optimizer) if self._training else 0
+    def _recorder(self, kind: Settings) -> Callable[[int], list[Change]]:
+        state = optimizer_bytes(self._model, kind.optimizer) if self._training else 0
 
         def record(batch: int) -> list[Change]:
             tape, complete = record_step(
@@ -97,9 +89,10 @@ class Fitting:
                 self._shape,
                 batch=batch,
                 training=self._training,
-                precision=precision,
+                precision=kind.precision,
                 optimizer_bytes=state,
-                accumulate=accumulate,
+                accumulate=kind.accumulate > 1,
+                ema=kind.ema,
                 copies=self._copies,
             )
             self.complete = self.complete and complete
@@ -127,11 +120,11 @@ def fit_model(
         touched = Fitting(model, input_shape, training=training, copies=onednn_copies(0)).peak(asked).total
     fits = []
     for least, most in budgets:
-        verdict = FITS if peak.total <= least else PERHAPS if peak.total <= most else TOO_LARGE
-        remedy = None if verdict == FITS else fitting.remedy(asked, least)
+        found = verdict(peak.total, (least, most))
+        remedy = None if found == FITS else fitting.remedy(asked, least)
         fits.append(
             {
-                "verdict": verdict,
+                "verdict": found,
                 "largest_batch": fitting.memory(asked).largest_batch(least),
                 "remedy": remedy and {**remedy._asdict(), "peak_bytes": fitting.peak(remedy).total},
             }

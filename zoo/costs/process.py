@@ -1,4 +1,4 @@
-"""Starting the child of one measurement, listening to it, and saying how it ended."""
+"""Starting the child of one job, listening to it, and saying how it ended."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ import time
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
+from zoo.costs.text import say_seconds
 from zoo.errors import MemoryLimitError, PluginError
-from zoo.profiling.result import CRASHED, FAILED, OUT_OF_MEMORY, TOO_SLOW
-from zoo.profiling.text import say_seconds
+
+MEASURED, TOO_SLOW, OUT_OF_MEMORY, CRASHED, FAILED = "measured", "too-slow", "out-of-memory", "crashed", "failed"  # how a job ended
 
 START_LIMIT_S = 300.0  # imports, and building or loading the model
-_CHILD = (sys.executable, "-P", "-m", "zoo.profiling.child")
+_CHILD = (sys.executable, "-P", "-m", "zoo.costs.child")
 
 Listener = Callable[[Mapping[str, Any]], None]
 
 
-def run_job(job: Mapping[str, Any], *, limit_s: float, listen: Listener) -> dict[str, Any]:
+def run_job(job: Mapping[str, Any], *, limit_s: float = START_LIMIT_S, listen: Listener = lambda _: None) -> dict[str, Any]:
     """Do a job in a fresh process and return its result.
 
     Args:
-        job: as `zoo.profiling.child` reads it.
+        job: as `zoo.costs.child` reads it.
         limit_s: how long it may take once it says ``running``, in seconds; then it is ended.
-        listen: gets every event but the result.
+        listen: gets every event but the result; by default nobody does.
 
-    Returns: the result; with ``status``, ``note`` and ``exit_code`` alone where the process ended without one.
+    Returns: the result, which has ``status``, ``note`` and ``exit_code`` in any case, and nothing else where the process ended without one.
     """
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
@@ -42,7 +43,7 @@ def run_job(job: Mapping[str, Any], *, limit_s: float, listen: Listener) -> dict
             if result is None:
                 process.wait()
                 result = _how_it_ended(process.returncode, errors)
-            return result
+            return {"note": "", "exit_code": 0, **result}
         finally:
             process.kill()
             process.wait()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from zoo.costs.target import parse_shape, parse_target
+from zoo.costs.text import say_bytes, say_count, say_seconds
 from zoo.errors import UnknownNameError, UsageError
-from zoo.profiling.target import parse_shape, parse_target
-from zoo.profiling.text import say_bytes, say_count, say_seconds
 from zoo.registry import get_registry
 
 

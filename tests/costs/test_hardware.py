@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from zoo.costs.hardware import GPUS_GB, needed_bytes, parse_budgets
 from zoo.errors import UnknownNameError, UsageError
-from zoo.profiling.hardware import GPUS_GB, needed_bytes, parse_budgets
 
 
 def test_sizes_and_gpus() -> None:

@@ -1,21 +1,23 @@
-"""The process in which one measurement is made: ``python -m zoo.profiling.child``.
+"""The process in which one model is measured or followed: ``python -m zoo.costs.child``.
 
-It reads a job as one line of JSON from stdin, and writes events as lines of JSON to what was its stdout; whatever else is printed goes to
-stderr. It ends when stdin is closed, so it does not outlive the process that asked, whatever ended that.
+It reads a job as one line of JSON from stdin: ``plugins`` to load first, and ``work``, a reference such as
+``zoo.profiling.work:measure_step`` to the function that gets the job. It writes events as lines of JSON to what was its stdout; whatever
+else is printed goes to stderr. It ends when stdin is closed, so it does not outlive the process that asked, whatever ended that.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from zoo.costs.memory import die_first
+from zoo.costs.process import FAILED, OUT_OF_MEMORY
 from zoo.errors import MemoryLimitError, PluginError, ZooError
-from zoo.profiling.memory import die_first
-from zoo.profiling.result import FAILED, OUT_OF_MEMORY
 from zoo.registry import Registry, use_registry
 from zoo.sources import find_again
 from zoo.storage import finite
@@ -44,9 +46,8 @@ def _do(job: dict[str, Any], tell: Callable[..., None]) -> dict[str, Any]:
     """Do the job; errors become a result."""
     try:
         with use_registry(_load_plugins(job["plugins"])):
-            from zoo.profiling.work import WORK
-
-            return WORK[job["work"]](job, tell)
+            result: dict[str, Any] = pkgutil.resolve_name(job["work"])(job, tell)
+            return result
     except ZooError as error:
         return {"status": FAILED, "note": str(error), "exit_code": error.exit_code}
     except MemoryError as error:
