@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,8 @@ import click
 
 from zoo.cli.data_audit import audit
 from zoo.cli.data_fetch import fetch
+from zoo.cli.data_source import facts, open_source, report_ready
+from zoo.cli.data_split import split
 from zoo.cli.option_groups import source_options
 from zoo.registry import get_registry
 
@@ -27,6 +28,7 @@ def data() -> None:
 
 data.add_command(audit)
 data.add_command(fetch)
+data.add_command(split)
 
 
 @data.command("list")
@@ -67,7 +69,7 @@ def show_data(
     from zoo.cli.output import emit_json, emit_table, note
     from zoo.data import summarise
 
-    opened = _open(source, root, labels, target_regex, options)
+    opened = open_source(source, root, labels, target_regex, options)
     rows = opened.select("all")
     # Frames of a data set with an opener of its own may be made when they are first opened, so only files can be missing.
     absent = opened.manifest.missing() if opened.reads_files else ()
@@ -75,7 +77,7 @@ def show_data(
     groups = {group: _count(rows, group) for group in GROUPS}
     if as_json:
         results = {
-            "total": _facts(rows),
+            "total": facts(rows),
             "groups": groups,
             "missing": {"frames": len(absent), "files": files},
             "domain": opened.domain,
@@ -86,10 +88,10 @@ def show_data(
         emit_json(results, data=opened.name, source=source)
         return
     columns = ["group", "value", "frames", "exposures", "targets"]
-    lines = [["all", opened.name, *_facts(rows).values()]]
+    lines = [["all", opened.name, *facts(rows).values()]]
     lines += [[group, counted.pop("value") or "none", *counted.values()] for group in GROUPS for counted in groups[group]]
     if absent:
-        lines.append(["missing", summarise(files), *_facts(absent).values()])
+        lines.append(["missing", summarise(files), *facts(absent).values()])
     emit_table(columns, lines)
     for line in opened.notes:
         note(line)
@@ -112,7 +114,7 @@ def simulate(out: Path, name: str, options: tuple[str, ...], force: bool, as_jso
     manifest = out / "manifest.csv"
     if manifest.exists() and not force:
         raise UsageError(f"{manifest} exists, expected a folder without one; choose another or pass --force")
-    with _ready(f"making {name}") as report:
+    with report_ready(f"making {name}") as report:
         made = open_data(name, root=out, options=parse_assignments(options), progress=report)
     pending = {row.path: row for row in made.manifest.missing()}
     with progress(f"making {name}", len(pending), unit="files") if pending else contextlib.nullcontext(lambda count: None) as advance:
@@ -126,90 +128,12 @@ def simulate(out: Path, name: str, options: tuple[str, ...], force: bool, as_jso
     note_domain(made.domain)
 
 
-@data.command("split")
-@click.argument("source", metavar="PATH")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Manifest to write.")
-@source_options
-@click.option("--seed", default=0, show_default=True, help="Another seed gives another split.")
-@click.option("--val", default=0.15, show_default=True, help="Fraction of the targets of each class for validation.")
-@click.option("--test", default=0.25, show_default=True, help="Fraction of the targets of each class for the test.")
-@click.option("--force", is_flag=True, help="Replace an existing file.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def split_data(
-    source: str,
-    output: Path,
-    root: Path | None,
-    labels: str | None,
-    target_regex: str | None,
-    options: tuple[str, ...],
-    seed: int,
-    val: float,
-    test: float,
-    force: bool,
-    as_json: bool,
-) -> None:
-    """Split data by target, stratified by class, and write the manifest. A split that the data have is replaced."""
-    from dataclasses import replace
-
-    from zoo.cli.output import note
-    from zoo.data import assign_splits
-    from zoo.errors import UsageError
-
-    if output.exists() and not force:
-        raise UsageError(f"{output} exists, expected a new file; choose another or pass --force")
-    opened = _open(source, root, labels, target_regex, options)
-    rows = assign_splits(opened.select("all"), labels=opened.labels, seed=seed, val=val, test=test)
-    opened = replace(opened, manifest=opened.manifest.with_rows(rows))
-    opened.manifest.write_csv(output)
-    _print_splits(opened, output, as_json)
-    for line in opened.notes:
-        note(line)
-
-
-def _open(source: str, root: Path | None, labels: str | None, target_regex: str | None, options: tuple[str, ...]) -> DataSet:
-    """Open a source with its missing files kept and no split made."""
-    from zoo.data import open_data
-    from zoo.settings import parse_assignments
-
-    classes = [label.strip() for label in labels.split(",")] if labels else None
-    with _ready(f"reading {source}") as report:
-        return open_data(
-            source,
-            root=root,
-            labels=classes,
-            target_regex=target_regex,
-            options=parse_assignments(options),
-            split=False,
-            missing="keep",
-            progress=report,
-        )
-
-
-@contextlib.contextmanager
-def _ready(description: str) -> Iterator[Callable[[int, int], None]]:
-    """Progress that starts with the first report, which says how much there is."""
-    from zoo.cli.output import progress
-
-    with contextlib.ExitStack() as stack:
-        advance: Callable[[int], None] | None = None
-        before = 0
-
-        def report(ready: int, total: int) -> None:
-            nonlocal advance, before
-            if advance is None:
-                advance = stack.enter_context(progress(description, total, unit="files"))
-            advance(ready - before)
-            before = ready
-
-        yield report
-
-
 def _print_splits(opened: DataSet, path: Path, as_json: bool) -> None:
     """Frames and targets of every split and class, and where they are written."""
     from zoo.cli.output import emit_json, emit_table, note
 
     counted = [
-        {"split": name, "label": label, **_facts([row for row in opened.select(name) if row.label == label])}
+        {"split": name, "label": label, **facts([row for row in opened.select(name) if row.label == label])}
         for name in ("train", "val", "test")
         for label in opened.labels
     ]
@@ -220,19 +144,10 @@ def _print_splits(opened: DataSet, path: Path, as_json: bool) -> None:
     note(f"wrote {path}")
 
 
-def _facts(rows: tuple[Row, ...] | list[Row]) -> dict[str, int]:
-    """Frames, exposures (files) and targets."""
-    return {
-        "frames": len(rows),
-        "exposures": len({row.path or row.rootname for row in rows}),
-        "targets": len({row.target for row in rows}),
-    }
-
-
 def _count(rows: tuple[Row, ...], group: str) -> list[dict[str, Any]]:
     """Facts of every value of a column, the most frequent first."""
     values: dict[str, list[Row]] = {}
     for row in rows:
         values.setdefault(getattr(row, group), []).append(row)
     order = sorted(values, key=lambda value: (-len(values[value]), value))
-    return [{"value": value, **_facts(values[value])} for value in order]
+    return [{"value": value, **facts(values[value])} for value in order]

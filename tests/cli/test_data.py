@@ -184,6 +184,42 @@ def test_split_writes_a_manifest_with_every_target_in_one_split(folder: Path, tm
         invoke("split", folder, "-o", out)
 
 
+def test_split_writes_folds_and_their_balance(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "folds" / "cv.csv"
+    result = invoke("split", folder, "-o", out, "--folds", "2", "--val", "0", "--json")
+    lines = json.loads(result.stdout)["results"]
+    assert [(line["fold"], line["split"], line["label"], line["targets"]) for line in lines if line["split"] == "test"] == [
+        (1, "test", "galaxy", 1), (1, "test", "NSC", 1), (2, "test", "galaxy", 1), (2, "test", "NSC", 1),
+    ]  # fmt: skip
+    assert {line["asked"] for line in lines} == {0.5, 0.0}
+    tested = [{row.target for row in Manifest.read_csv(out.with_name(f"cv-fold{k}.csv")) if row.split == "test"} for k in (1, 2)]
+    assert tested[0] | tested[1] == {"M81", "M82", "M3", "M5"}
+    assert not tested[0] & tested[1]
+    with pytest.raises(UsageError, match=r"cv-fold1\.csv exists"):
+        invoke("split", folder, "-o", out, "--folds", "2", "--val", "0")
+    with pytest.raises(UsageError, match=r"got --test 0\.3 with --folds 2, expected one of them"):
+        invoke("split", folder, "-o", out, "--folds", "2", "--test", "0.3")
+    with pytest.raises(DataError, match="class galaxy: got 2 targets; expected at least 3"):
+        invoke("split", folder, "-o", tmp_path / "three.csv", "--folds", "3")
+
+
+def test_split_by_visit_opens_again_with_a_note(tmp_path: Path) -> None:
+    lines = ["path,rootname,hdu,label,target"]
+    for index, (label, visit) in enumerate((label, visit) for label in ("galaxy", "NSC") for visit in ("01", "02", "03")):
+        name = f"j8b{label[0].lower()}{visit}aaq"
+        write_frame(tmp_path / f"{name}.fits", index)
+        lines.append(f"{name}.fits,{name},0,{label},{label}-target")
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match="class galaxy: got 1 target"):
+        invoke("split", tmp_path / "list.csv", "-o", tmp_path / "split.csv")
+    table(invoke("split", tmp_path / "list.csv", "-o", tmp_path / "split.csv", "--by", "visit", "--val", "0"))
+    from zoo.data import open_data
+
+    opened = open_data(tmp_path / "split.csv")
+    assert "split by visit: targets stand in several splits; no score is that of new ones" in opened.notes
+    assert {row.split for row in opened.select("all")} == {"train", "test"}
+
+
 def test_split_refuses_a_class_of_one_target(folder: Path, tmp_path: Path) -> None:
     (folder / "nsc" / "M3_a.fits").unlink()
     with pytest.raises(DataError, match=r"class NSC: got 1 target \(M5\)"):

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.auditing.sky import chips, directions, separation
-from zoo.auditing.table import Floats, Integers, Table, same_target
+from zoo.auditing.sky import chips, separation
+from zoo.auditing.table import Floats, Integers, Table
+from zoo.data.footprints import directions
+from zoo.data.groups import same_target
 from zoo.errors import DataError
 
 COLUMNS = ("target_ra", "target_dec")

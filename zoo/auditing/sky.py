@@ -12,15 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.auditing.table import Floats, Integers, Table, distinct_pairs
-from zoo.data import Row
-
-ARCMIN_PER_RADIAN = 60 * 180 / np.pi
-
-CHIPS: dict[str, tuple[float, float]] = {
-    "ACS/WFC": (4096 * 0.05 / 60, 2048 * 0.05 / 60),
-    "WFC3/UVIS": (4096 * 0.04 / 60, 2051 * 0.04 / 60),
-}
-"""Width and height of one chip in arcmin: pixels times the pixel scale (ACS and WFC3 Instrument Handbooks)."""
+from zoo.data.footprints import ARCMIN_PER_RADIAN, chip_of, directions
 
 _SAME = 0.1  # arcmin; frames of one group that lie in one such cell are looked at once, a small part of a chip
 _CHUNK = 2000
@@ -39,12 +31,6 @@ class Overlaps:
     possible: Integers
 
 
-def chip_of(row: Row) -> tuple[float, float]:
-    """Width and height in arcmin of what a frame shows, NaN where the camera is not known; a drizzled image shows both chips."""
-    width, height = CHIPS.get(row.instrument.upper(), (np.nan, np.nan))
-    return (width, 2 * height) if row.product == "drz" else (width, height)
-
-
 def chips(table: Table) -> Floats:
     """``(N, 2)``, `chip_of` every row; NaN also where the position is unknown."""
     one_of_each = {(row.instrument, row.product): row for row in table.rows}
@@ -52,12 +38,6 @@ def chips(table: Table) -> Floats:
     sizes = np.array([size_of[row.instrument, row.product] for row in table.rows], dtype=np.float64).reshape(-1, 2)
     sizes[~np.isfinite(table.ra + table.dec)] = np.nan
     return sizes
-
-
-def directions(ra: Floats, dec: Floats) -> Floats:
-    """Unit vectors ``(N, 3)`` of positions in degrees."""
-    a, d = np.radians(ra), np.radians(dec)
-    return np.column_stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)])
 
 
 def separation(ra: Floats, dec: Floats, ra_to: Floats, dec_to: Floats) -> Floats:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -11,13 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data import SPLITS, Manifest, Row
+from zoo.data.groups import HST_NAME, same_target
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-# IPPPSSOOT: instrument, programme, visit, observation, and how it was sent down (HST file names, Space Telescope Science Institute).
-_HST_NAME = re.compile(r"[ijlnou][a-z0-9]{7}[a-z]")
-_SEPARATED = re.compile(r"(?<=[^\W\d])[\s_\-]*0*(?=\d)")  # between the letters of a catalogue and its number
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ def read_table(manifests: Sequence[tuple[str, Manifest]]) -> Table:
     lists = [name for name, manifest in manifests for _ in range(len(manifest))]
     files = [file for _, manifest in manifests for file in _files(manifest)]
     exposures = [_exposure(row, file) for row, file in zip(rows, files, strict=True)]
-    hst = [bool(_HST_NAME.fullmatch(name)) for name in exposures]
+    hst = [bool(HST_NAME.fullmatch(name)) for name in exposures]
     sent = [name[:-1] if known and name[-1] in "qs" else name for name, known in zip(exposures, hst, strict=True)]
     spellings = {name: same_target(name) for name in {row.target for row in rows}}
     return Table(
@@ -119,11 +115,6 @@ def distinct_pairs(first: Integers, second: Integers) -> Integers:
     return np.column_stack(np.divmod(np.unique(first * width + second), width))
 
 
-def same_target(name: str) -> str:
-    """What spellings of one target have in common: ``NGC 0346``, ``ngc-346`` and ``NGC346`` give ``ngc346``."""
-    return _SEPARATED.sub("", " ".join(name.casefold().split()))
-
-
 def _parts(lists: Sequence[str], rows: Sequence[Row], names: Sequence[str]) -> Coded:
     """List and split of every row; parts without rows are left out."""
     parts = [f"{name}:{row.split}" if row.split else name for name, row in zip(lists, rows, strict=True)]
@@ -152,7 +143,7 @@ def _exposure(row: Row, file: str) -> str:
     if row.rootname:
         return row.rootname.casefold()
     stem = row.path.rpartition("/")[2].partition("_")[0].casefold()
-    return stem if _HST_NAME.fullmatch(stem) else file
+    return stem if HST_NAME.fullmatch(stem) else file
 
 
 def _visit(row: Row) -> str:

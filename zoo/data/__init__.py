@@ -4,14 +4,17 @@ from zoo.data.archive import FetchedFile, FetchPlan, FetchReport, fetch
 from zoo.data.baselines import Baselines, fit_baselines
 from zoo.data.dataset import LABELS, DataSet, open_data
 from zoo.data.folders import read_folder
+from zoo.data.groups import UNITS, group_rows
 from zoo.data.loader import Batch, Loader, Skipped
 from zoo.data.manifest import COLUMNS, SPLITS, Manifest, Row, summarise
-from zoo.data.split import assign_splits, check_classes, check_splits
+from zoo.data.split import Balance, assign_folds, assign_splits, check_classes, check_splits, measure_balance
 
 __all__ = [
     "COLUMNS",
     "LABELS",
     "SPLITS",
+    "UNITS",
+    "Balance",
     "Baselines",
     "Batch",
     "DataSet",
@@ -22,11 +25,14 @@ __all__ = [
     "Manifest",
     "Row",
     "Skipped",
+    "assign_folds",
     "assign_splits",
     "check_classes",
     "check_splits",
     "fetch",
     "fit_baselines",
+    "group_rows",
+    "measure_balance",
     "open_data",
     "read_folder",
     "summarise",

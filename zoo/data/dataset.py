@@ -259,9 +259,11 @@ def _without_missing(manifest: Manifest, policy: Literal["drop", "keep", "refuse
 
 def _with_splits(manifest: Manifest, labels: Sequence[str], seed: int) -> Manifest:
     """Check the splits of the rows, or make them."""
-    check_splits(manifest.rows)
+    unit = check_splits(manifest.rows)
     if any(row.split for row in manifest.rows):
-        return manifest
+        if unit not in ("visit", "exposure"):
+            return manifest
+        return manifest.with_rows(manifest.rows, f"split by {unit}: targets stand in several splits; no score is that of new ones")
     return manifest.with_rows(assign_splits(manifest.rows, labels=labels, seed=seed))
 
 
