@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo import storage
-from zoo.evaluation import intervals, metrics
+from zoo import intervals, storage
+from zoo.evaluation import metrics
 
 # frames per target in LCID_test.csv, galaxies then NSC
 LCID_SIZES = ([146, 142, 96, 88, 84, 76, 40, 34, 32, 30, 30, 24, 18, 12], [226, 190, 182, 64, 38, 38, 5])

@@ -46,8 +46,8 @@ def compare(runs: tuple[str, ...], data: str | None, split: str | None, common: 
 def _print_tables(result: Comparison) -> None:
     """Print the ranking, every pair and the verdict to stdout."""
     from zoo.evaluation.comparison import ALPHA
-    from zoo.evaluation.intervals import METHOD
     from zoo.evaluation.paired import INTERVAL, TEST
+    from zoo.intervals import METHOD
 
     many = len(result.pairs) > 1
     title = f"{len(result.standings)} runs on {result.data}, split {result.split}: {result.n_frames} frames of {result.n_targets} targets"

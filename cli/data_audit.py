@@ -13,7 +13,7 @@ from zoo.cli.output import emit_json, emit_table, note, note_domain, stages
 
 if TYPE_CHECKING:
     from zoo.auditing import Audit
-    from zoo.evaluation import Interval
+    from zoo.intervals import Interval
 
 MOST_PAIRS = 3  # of parts, for which a table shows what is not shared, too
 
@@ -190,6 +190,6 @@ def _percent(share: float) -> str:
 
 
 def _method() -> str:
-    from zoo.evaluation.intervals import METHOD
+    from zoo.intervals import METHOD
 
     return METHOD

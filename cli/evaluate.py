@@ -120,10 +120,13 @@ def _print_tables(result: Evaluation) -> None:
     notes = [f"95 % intervals: {_method()}"]
     if result.seen:
         notes.insert(0, f"NOT A TEST: {len(result.seen)} of {scores.n_targets} targets were used in training")
+    without = _shortcut_scores(result)
     rows: list[list[object]] = [
-        [title, getattr(scores, name), *_ends(result.intervals[name]), result.intervals[name].reason] for name, title in SCORES.items()
+        [title, getattr(scores, name), *_ends(result.intervals[name]), without.get(name), result.intervals[name].reason]
+        for name, title in SCORES.items()
     ]
-    emit_table(["score", "value", "lower", "upper", "note"], [*rows, ["log loss", scores.log_loss, None, None, ""]], title=of, notes=notes)
+    columns = ["score", "value", "lower", "upper", "best shortcut", "note"]
+    emit_table(columns, [*rows, ["log loss", scores.log_loss, None, None, None, ""]], title=of, notes=[*notes, _say_shortcut(result)])
     click.echo()
     classes = [
         [
@@ -141,15 +144,46 @@ def _print_tables(result: Evaluation) -> None:
     accuracy = result.intervals["accuracy"]
     others: list[list[object]] = [[result.model, scores.accuracy, *_ends(accuracy), scores.balanced_accuracy]]
     others += [[f"baseline {b.name}", b.accuracy, *_ends(b.interval), b.balanced_accuracy] for b in result.baselines]
+    others += [[f"shortcut: {s.name}", s.accuracy.estimate, *_ends(s.accuracy), s.balanced_accuracy] for s in result.shortcuts]
     others.append(["largest class always", scores.majority_share, None, None, None])
     emit_table(["on the same frames", "accuracy", "lower", "upper", "balanced"], others)
     click.echo()
     grouped = [
-        [by, group.name, group.labels, group.n_frames, group.n_targets, group.accuracy, *_ends(group.interval), group.interval.reason]
+        [
+            by,
+            group.name,
+            group.labels,
+            group.n_frames,
+            group.n_targets,
+            group.accuracy,
+            *_ends(group.interval),
+            group.shortcut,
+            group.interval.reason,
+        ]
         for by, groups in result.groups.items()
         for group in groups
     ]
-    emit_table(["by", "name", "class", "frames", "targets", "accuracy", "lower", "upper", "note"], grouped)
+    emit_table(["by", "name", "class", "frames", "targets", "accuracy", "lower", "upper", "best shortcut", "note"], grouped)
+
+
+def _shortcut_scores(result: Evaluation) -> dict[str, float]:
+    """What the best column alone reaches, by the name of the score."""
+    if not result.shortcuts:
+        return {}
+    best = result.shortcuts[0]
+    return {
+        "accuracy": best.accuracy.estimate,
+        "balanced_accuracy": best.balanced_accuracy,
+        "macro_target_accuracy": best.macro_target_accuracy.estimate,
+    }
+
+
+def _say_shortcut(result: Evaluation) -> str:
+    """What the best column alone says."""
+    if not result.shortcuts:
+        return "best shortcut: none, for these frames are of one class or target, or their columns do not differ"
+    best = result.shortcuts[0]
+    return f"best shortcut: {best.name} alone, each target guessed from the others ({best.rule})"
 
 
 def _ends(interval: Interval) -> tuple[object, object]:
@@ -168,6 +202,13 @@ def _print_notes(result: Evaluation, csv_path: Path | None) -> None:
     for baseline in result.baselines:
         if baseline.accuracy >= result.metrics.accuracy:
             warn(f"the baseline {baseline.name} reaches {baseline.accuracy:.4f} without a network; the model does not beat it")
+    for shortcut in result.shortcuts:
+        name, gain = (shortcut.name if shortcut.name.startswith("all ") else f"{shortcut.name} alone"), shortcut.gain
+        if gain.estimate <= 0:
+            warn(f"{name} reaches {shortcut.accuracy.estimate:.4f} without a pixel; the model does not beat it")
+        else:
+            between = "" if gain.reason else f", 95 % interval by target {gain.lower:+.4f} to {gain.upper:+.4f}"
+            note(f"gain over {name}, which sees no pixel: {gain.estimate:.4f}{between}")
     adapted = sum(frame.adapted for frame in result.frames)
     if adapted:
         are = "is" if adapted == 1 else "are"
@@ -212,6 +253,6 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _method() -> str:
-    from zoo.evaluation.intervals import METHOD
+    from zoo.intervals import METHOD
 
     return METHOD

@@ -11,11 +11,12 @@ import pytest
 from audit_lists import data_set, draw_rows, table
 
 import zoo
+from zoo import intervals
 from zoo.auditing import rules
 from zoo.auditing.rules import Problem
-from zoo.auditing.shortcuts import TOGETHER, Measured, Shortcut, find_shortcuts, galactic_latitude, holm
-from zoo.auditing.table import encode
-from zoo.evaluation import intervals
+from zoo.auditing.shortcuts import TOGETHER, Measured, Shortcut, find_best, find_shortcuts, galactic_latitude
+from zoo.auditing.table import encode, read_table
+from zoo.data import Manifest
 
 
 def problem(seed: int, classes: int = 2) -> Problem:
@@ -116,14 +117,6 @@ def test_the_p_value_is_where_the_lower_end_meets_the_value() -> None:
     assert intervals.exceeding_p([0, 0], [3, 3], ["a", "b"], 0.5) == 1.0
 
 
-def test_holm_equals_its_definition() -> None:
-    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
-    assert holm([]) == []
-    values = np.random.default_rng(0).uniform(size=9).tolist()
-    assert holm(values)[int(np.argmin(values))] == pytest.approx(min(9 * min(values), 1.0))
-
-
 def test_galactic_latitude_of_known_places() -> None:
     places = {"pole": (192.85948, 27.12825, 90.0), "centre": (266.40499, -28.93617, 0.0), "LMC": (80.894, -69.756, 32.9)}
     ra, dec, expected = (np.array(column) for column in zip(*places.values(), strict=True))
@@ -214,6 +207,10 @@ def test_the_figures_of_the_published_lists(real_data: Path) -> None:
     assert counts["LCID_test.csv", "galaxy"] == (852, 14)
     assert counts["blurry_validation.csv", "NSC"] == (43, 6)
     assert both.best_shortcut("blurry_validation.csv") is not None
+    manifest = Manifest.read_csv(lcid / "LCID_test.csv", find=False)
+    (best, said), (together, _) = find_best(read_table([("LCID_test.csv", manifest)]))
+    assert (best.name, together.name) == ("instrument", TOGETHER)
+    assert sum(name == row.label for name, row in zip(said, manifest, strict=True)) == 1266
 
 
 def test_no_shortcut_of_an_empty_choice() -> None:

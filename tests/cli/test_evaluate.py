@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -75,6 +76,24 @@ def test_tables_hold_scores_classes_confusion_baselines_and_groups(run: str) -> 
     assert {row["by"] for row in groups} == {"target", "instrument", "filter"}
     assert "hold for the simulator only" in result.stderr
     assert "no baselines" in result.stderr
+
+
+def test_the_best_rule_without_pixels_stands_beside_the_accuracy(run: str, listed: Path) -> None:
+    """Cameras that give the class of every target away; the model calls two of 16 frames wrong."""
+    text = listed.read_text()
+    listed.write_text(re.sub(r",NSC,(N\d),ACS/WFC", r",NSC,\1,WFC3/UVIS", text))
+    result = _zoo(run, "--data", str(listed))
+    scores, _, _, others, groups = _tables(result.stdout)
+    assert [row["best shortcut"] for row in scores] == ["1", "1", "1", "", "", "", "", ""]
+    assert others[1]["on the same frames"] == "shortcut: instrument"
+    assert float(others[1]["accuracy"]) == 1.0
+    assert {row["best shortcut"] for row in groups} == {"1"}
+    assert "# best shortcut: instrument alone, each target guessed from the others (ACS/WFC: galaxy, WFC3/UVIS: NSC)" in result.stdout
+    assert "instrument alone reaches 1.0000 without a pixel; the model does not beat it" in result.stderr
+    shortcut = json.loads(_zoo(run, "--data", str(listed), "--json").stdout)["results"]["shortcuts"]
+    assert [one["gain"]["estimate"] for one in shortcut] == [pytest.approx(-2 / 16)]
+    (stored,) = (Path(run) / "evaluations").glob("*/evaluation.json")
+    assert json.loads(stored.read_text())["shortcuts"][0]["accuracy"]["estimate"] == 1.0
 
 
 def test_json_is_one_document(run: str) -> None:

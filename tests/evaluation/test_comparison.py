@@ -53,6 +53,7 @@ def evaluation(name: str, rights: Mapping[str, str], *, refused: Sequence[str] =
         intervals={},
         groups={},
         baselines=[],
+        shortcuts=[],
         seen=(),
         accuracy_new=None,
         frames=tuple(frames),

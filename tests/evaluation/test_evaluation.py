@@ -98,6 +98,22 @@ def test_groups_add_up(run: Path, rows: list[Row]) -> None:
     assert [group.labels for group in result.groups["instrument"]] == ["NSC galaxy"] * 2
 
 
+def test_the_best_rule_without_pixels_is_scored_on_the_same_frames(run: Path, rows: list[Row]) -> None:
+    told = [replace(row, exptime=100.0 if row.label == "galaxy" or row.target == "N5" else 900.0) for row in rows]
+    Path(told[0].path).write_bytes(b"no FITS")
+    result = _whole(run, told)
+    best, together = result.shortcuts
+    assert (best.name, together.name) == ("exposure time", "all columns together")
+    assert best.accuracy.estimate == pytest.approx(21 / 23)  # the two frames of N5 are wrong
+    assert best.macro_target_accuracy.estimate == pytest.approx(11 / 12)
+    assert best.gain.estimate == pytest.approx(result.metrics.accuracy - 21 / 23)
+    assert [frame.shortcut for frame in result.frames if frame.target in ("G0", "N5")] == ["", "galaxy", "galaxy", "galaxy"]
+    assert {group.name: group.shortcut for group in result.groups["target"]}["N5"] == 0.0
+    galaxies = _whole(run, [row for row in told if row.label == "galaxy"])
+    assert galaxies.shortcuts == []
+    assert {frame.shortcut for frame in galaxies.frames} == {""}
+
+
 def test_default_data_are_the_test_frames_of_the_run(run: Path, rows: list[Row]) -> None:
     result = evaluate(run)
     assert result.split == "test"

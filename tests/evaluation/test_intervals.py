@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from zoo import intervals
 from zoo.errors import UsageError
-from zoo.evaluation import intervals, metrics
+from zoo.evaluation import metrics
 
 CORRECT = [1, 1, 1, 0, 1, 1, 0, 0, 1, 1, 1, 1]
 TARGETS = list("aaaabbbccddd")
@@ -117,3 +118,10 @@ def test_coverage_by_target_holds_where_by_frame_fails() -> None:
         by_frame += abs(correct.mean() - accuracy) <= half
     assert by_target / 400 >= 0.92
     assert by_frame / 400 <= 0.80
+
+
+def test_holm_equals_a_hand_calculation() -> None:
+    assert intervals.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert intervals.holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert intervals.holm([0.2]) == [0.2]
+    assert intervals.holm([]) == []

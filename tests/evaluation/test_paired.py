@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binomtest
 
 from zoo.errors import UsageError
-from zoo.evaluation.paired import difference_interval, holm, mcnemar_p, sign_flip_p, smallest_p, target_sums
+from zoo.evaluation.paired import difference_interval, mcnemar_p, sign_flip_p, smallest_p, target_sums
 
 
 def brute_force(sums: list[int]) -> float:
@@ -116,10 +116,3 @@ def test_difference_without_an_interval_says_why(sums: list[int], counts: list[i
 def test_difference_interval_refuses_a_level_out_of_range() -> None:
     with pytest.raises(UsageError, match="level must lie in"):
         difference_interval([1, 2], [3, 3], level=1.0)
-
-
-def test_holm_equals_a_hand_calculation() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
-    assert holm([0.2]) == [0.2]
-    assert holm([]) == []

@@ -3,7 +3,7 @@
 Every column of a list is tried alone, and all together. A rule learned and scored on the same frames flatters itself, so each is also
 scored on the frames of each target with what the others teach. An alarm is a held-out accuracy whose lower bound lies above the share of
 the most frequent class: such a list teaches a network the camera instead of the sky, and rewards it in the test. Bounds are those of
-`zoo.evaluation.intervals`, with a target as what was sampled, corrected for the number of rules tried (Holm 1979).
+`zoo.intervals`, with a target as what was sampled, corrected for the number of rules tried (Holm 1979).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from zoo.auditing import rules
 from zoo.auditing.rules import Guess, Problem
 from zoo.auditing.table import Coded, Floats, Integers, Table, encode
-from zoo.evaluation.intervals import LEVEL, Interval, count_interval, exceeding_p, share_interval
+from zoo.intervals import LEVEL, Interval, count_interval, exceeding_p, holm, share_interval
 
 ALPHA = (1 - LEVEL) / 2
 """Chance of an alarm on a list whose columns have nothing to do with the class."""
@@ -82,19 +82,21 @@ def find_shortcuts(table: Table, measured: Measured | None = None) -> tuple[Shor
     Args:
         table: the rows. measured: what was measured on their frames, where any were read.
     """
-    tried = [shortcut for place in range(len(table.lists.names)) for shortcut in _of_list(table, measured, place)]
-    p_values = [shortcut.p_value for shortcut in tried if not shortcut.baseline]
-    adjusted = iter(holm(p_values))
-    return tuple(shortcut if shortcut.baseline else _judged(shortcut, next(adjusted)) for shortcut in tried)
+    tried = [shortcut for place in range(len(table.lists.names)) for shortcut, _ in _of_list(table, measured, place)]
+    return tuple(_judged(tried))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p-values adjusted for their number (Holm, Scandinavian Journal of Statistics 6, 65, 1979), in the same order."""
-    values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(values, kind="stable")
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1)), 1.0)
-    return [float(value) for value in adjusted]
+def find_best(table: Table) -> tuple[tuple[Shortcut, tuple[str, ...]], ...]:
+    """Find the column of the first list that is right most often for targets it was not learned from; pixels are not looked at.
+
+    Returns: that rule and, for each row of the list, the class that it says when the row's target is left out; then the same of all columns
+        together, where there are several. Empty where no rule was tried.
+    """
+    tried = list(_of_list(table, None, 0))
+    judged = list(zip(_judged([shortcut for shortcut, _ in tried]), (said for _, said in tried), strict=True))
+    alone = [pair for pair in judged if pair[0].name != TOGETHER]
+    best = [max(alone, key=lambda pair: pair[0].outside.estimate)] if alone else []
+    return (*best, *(pair for pair in judged if pair[0].name == TOGETHER))
 
 
 def galactic_latitude(ra: Floats, dec: Floats) -> Floats:
@@ -104,38 +106,60 @@ def galactic_latitude(ra: Floats, dec: Floats) -> Floats:
     return np.asarray(np.degrees(np.abs(np.arcsin(np.clip(sine, -1.0, 1.0)))), dtype=np.float64)
 
 
-def _judged(shortcut: Shortcut, p_adjusted: float) -> Shortcut:
-    return replace(shortcut, p_adjusted=p_adjusted, alarm=p_adjusted <= ALPHA)
+def _judged(tried: Sequence[Shortcut]) -> list[Shortcut]:
+    """The shortcuts with their p-values corrected for how many were tried, and the alarms that follow."""
+    adjusted = iter(holm([shortcut.p_value for shortcut in tried if not shortcut.baseline]))
+    judged = []
+    for shortcut in tried:
+        if not shortcut.baseline:
+            p_adjusted = next(adjusted)
+            shortcut = replace(shortcut, p_adjusted=p_adjusted, alarm=p_adjusted <= ALPHA)
+        judged.append(shortcut)
+    return judged
 
 
-def _of_list(table: Table, measured: Measured | None, place: int) -> Iterator[Shortcut]:
-    """The shortcuts of one list."""
+def _of_list(table: Table, measured: Measured | None, place: int) -> Iterator[tuple[Shortcut, tuple[str, ...]]]:
+    """The shortcuts of one list, and the class that each says of its rows when their target is left out."""
     rows = np.flatnonzero(table.lists.codes == place)
+    problem = _problem(table, rows)
+    if problem is None:
+        return
+    for column, guess, baseline in _guesses(table, measured, rows, problem):
+        said = tuple(problem.names[index] for index in guess.outside.tolist())
+        yield replace(_scored(table.lists.names[place], column, problem, guess), baseline=baseline), said
+
+
+def _problem(table: Table, rows: Integers) -> Problem | None:
+    """What is to be guessed of some rows; ``None`` where they have one class or one target."""
     labels, targets = table.label.codes[rows], np.unique(table.target.codes[rows], return_inverse=True)[1].ravel()
     present, frames = np.unique(labels, return_counts=True)
     if present.size < 2 or targets.max(initial=0) < 1:
-        return
+        return None
     frequent = present[np.argsort(-frames, kind="stable")]
     index = np.empty(len(table.label.names), dtype=np.int64)
     index[frequent] = np.arange(frequent.size)
     named = tuple(table.target.names[code] for code in np.unique(table.target.codes[rows]).tolist())
-    problem = Problem(index[labels], targets, tuple(table.label.names[code] for code in frequent), named)
-    name = table.lists.names[place]
+    return Problem(index[labels], targets, tuple(table.label.names[code] for code in frequent), named)
+
+
+def _guesses(table: Table, measured: Measured | None, rows: Integers, problem: Problem) -> Iterator[tuple[str, Guess, bool]]:
+    """What each rule is called, what it says, and whether it sees pixels, which makes it a baseline."""
     together: list[Integers] = []
     for column, coded in _categories(table, measured).items():
         values, seen = np.unique(coded.codes[rows], return_inverse=True)
         if values.size > 1 and not any(_same_groups(seen.ravel(), earlier) for earlier in together):
             together.append(seen.ravel())
-            yield _scored(name, column, problem, rules.by_value(problem, coded.codes[rows], coded.names))
+            yield column, rules.by_value(problem, coded.codes[rows], coded.names), False
     for column, (numbers, unit) in _numbers(table, measured).items():
         mine: Floats = numbers[rows]
         if np.unique(mine[np.isfinite(mine)]).size > 1:
             together.append(rules.binned(mine))
-            yield _scored(name, column, problem, rules.by_threshold(problem, mine, column, unit))
+            yield column, rules.by_threshold(problem, mine, column, unit), False
     if len(together) > 1:
-        yield _scored(name, TOGETHER, problem, rules.by_all(problem, together))
+        yield TOGETHER, rules.by_all(problem, together), False
     if measured is not None:
-        yield from _baselines(name, problem, measured, rows)
+        for column, guess in _baselines(problem, measured, rows):
+            yield column, guess, True
 
 
 def _same_groups(one: Integers, other: Integers) -> bool:
@@ -144,15 +168,15 @@ def _same_groups(one: Integers, other: Integers) -> bool:
     return int(np.unique(one * width + other).size) == int(one.max()) + 1 == width
 
 
-def _baselines(name: str, problem: Problem, measured: Measured, rows: Integers) -> Iterator[Shortcut]:
+def _baselines(problem: Problem, measured: Measured, rows: Integers) -> Iterator[tuple[str, Guess]]:
     """What the level and a thumbnail of the pixels tell; frames without are left at the mean."""
     level, thumbnails = measured.level[rows], measured.thumbnails[rows]
     if np.unique(level[np.isfinite(level)]).size > 1:
-        yield replace(_scored(name, "sky level", problem, rules.by_threshold(problem, level, "asinh level")), baseline=True)
+        yield "sky level", rules.by_threshold(problem, level, "asinh level")
     read = np.flatnonzero(np.isfinite(thumbnails).all(axis=1))
     if read.size:
         filled = np.where(np.isfinite(thumbnails), thumbnails, thumbnails[read].mean(axis=0))
-        yield replace(_scored(name, "thumbnail 16x16", problem, rules.by_ridge(problem, filled)), baseline=True)
+        yield "thumbnail 16x16", rules.by_ridge(problem, filled)
 
 
 def _categories(table: Table, measured: Measured | None) -> Mapping[str, Coded]:

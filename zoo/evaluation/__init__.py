@@ -12,18 +12,20 @@ from zoo.lazy import lazy_names
 if TYPE_CHECKING:
     from zoo.evaluation.comparison import Comparison as Comparison
     from zoo.evaluation.comparison import compare as compare
-    from zoo.evaluation.intervals import Interval as Interval
-    from zoo.evaluation.intervals import accuracy_interval as accuracy_interval
     from zoo.evaluation.measure import evaluate as evaluate
     from zoo.evaluation.metrics import Metrics as Metrics
     from zoo.evaluation.result import Evaluation as Evaluation
+    from zoo.evaluation.result import ShortcutScore as ShortcutScore
+    from zoo.intervals import Interval as Interval
+    from zoo.intervals import accuracy_interval as accuracy_interval
 
 _HOME = {
     "Comparison": "comparison",
     "Evaluation": "result",
-    "Interval": "intervals",
+    "Interval": "result",
     "Metrics": "metrics",
-    "accuracy_interval": "intervals",
+    "ShortcutScore": "result",
+    "accuracy_interval": "result",
     "compare": "comparison",
     "evaluate": "measure",
 }

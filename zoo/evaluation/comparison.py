@@ -15,10 +15,10 @@ import numpy as np
 
 from zoo.errors import UsageError
 from zoo.evaluation.choice import align, choose
-from zoo.evaluation.intervals import LEVEL, Interval, accuracy_interval
-from zoo.evaluation.paired import difference_interval, holm, mcnemar_p, sign_flip_p, smallest_p, target_sums
+from zoo.evaluation.paired import difference_interval, mcnemar_p, sign_flip_p, smallest_p, target_sums
 from zoo.evaluation.result import Evaluation
 from zoo.evaluation.stored import Measured, from_evaluation, read_evaluations
+from zoo.intervals import LEVEL, Interval, accuracy_interval, holm
 
 ALPHA = 1.0 - LEVEL
 

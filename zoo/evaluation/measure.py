@@ -24,10 +24,11 @@ from zoo.data.baselines import Baselines
 from zoo.errors import DataError, UsageError, ZooError
 from zoo.evaluation import metrics
 from zoo.evaluation.inference import Classifier, FittedPipeline, classify, list_other_products, other_product, refusal_code
-from zoo.evaluation.intervals import METHOD, accuracy_interval
 from zoo.evaluation.result import Baseline, Evaluation, FrameResult, group_frames, score_intervals
 from zoo.evaluation.selection import Selection, select_data, split_seen
+from zoo.evaluation.shortcut import score_shortcuts
 from zoo.evaluation.stored import EVALUATIONS_FOLDER, FRAMES_NAME, RESULT_NAME, SCHEMA
+from zoo.intervals import METHOD, accuracy_interval
 from zoo.models import LoadedModel, count_parameters, load
 
 Report = Callable[[str, int, int], None]
@@ -97,10 +98,9 @@ def evaluate(
         "parameters": count_parameters(loaded.model),
         "time_s": time.perf_counter() - started,  # to read, preprocess and classify every frame
     }
-    scored = [(row, frame) for row, frame in zip(chosen.rows, frames, strict=True) if frame.status == "ok"]
-    if not scored:
+    if not any(frame.status == "ok" for frame in frames):
         raise DataError(f"{chosen.data.name}: none of {len(frames)} frames could be read; the first: {frames[0].message}")
-    result = _score(loaded, chosen, frames, scored, workers, report)
+    result = _score(loaded, chosen, frames, workers, report)
     return _store(loaded, result, chosen, facts) if store and loaded.run is not None else result
 
 
@@ -155,19 +155,20 @@ def _score(
     loaded: LoadedModel,
     chosen: Selection,
     frames: tuple[FrameResult, ...],
-    scored: Sequence[tuple[Row, FrameResult]],
     workers: int,
     report: Report,
 ) -> Evaluation:
     """Compute the scores, intervals, groups and baselines."""
-    ok = [frame for _, frame in scored]
+    shortcuts, frames = score_shortcuts(chosen.rows, frames, loaded.labels)
+    rows = [row for row, frame in zip(chosen.rows, frames, strict=True) if frame.status == "ok"]
+    ok = [frame for frame in frames if frame.status == "ok"]
     truth = np.array([loaded.labels.index(frame.label) for frame in ok], dtype=np.int64)
     chances = np.array([frame.probabilities for frame in ok], dtype=np.float64)
     targets = [frame.target for frame in ok]
-    seen = split_seen(loaded, [row for row, _ in scored])
+    seen = split_seen(loaded, rows)
     new = [frame for frame in ok if frame.target not in seen]
     accuracy_new = accuracy_interval([f.predicted == f.label for f in new], [f.target for f in new]) if seen and new else None
-    baselines, notes = _baselines(loaded, chosen.data, [row for row, _ in scored], truth, targets, workers, report)
+    baselines, notes = _baselines(loaded, chosen.data, rows, truth, targets, workers, report)
     return Evaluation(
         run=loaded.run or loaded.path,
         model=loaded.name,
@@ -180,6 +181,7 @@ def _score(
         intervals=score_intervals(truth, chances, targets, loaded.labels),
         groups=group_frames(ok),
         baselines=baselines,
+        shortcuts=shortcuts,
         seen=seen,
         accuracy_new=accuracy_new,
         frames=frames,

@@ -8,7 +8,7 @@ Test: under the hypothesis that the models are alike, the sum of every target ma
 of pairs, 1935, with the target as the unit). All ``2**G`` patterns are counted, none is sampled: the sums are whole numbers, so their
 distribution follows from one convolution a target (Pagano & Tritchler 1983).
 
-Interval: delete-one-target jackknife of the difference, Student's t with G - 1 degrees of freedom, as `zoo.evaluation.intervals` but not on
+Interval: delete-one-target jackknife of the difference, Student's t with G - 1 degrees of freedom, as `zoo.intervals` but not on
 the logit scale, since a difference may be negative. ``benchmarks/bench_compare.py`` measures both.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from zoo.errors import UsageError
-from zoo.evaluation.intervals import LEVEL, Interval
+from zoo.intervals import LEVEL, Interval
 
 TEST = "sign flips of whole targets, exact, two-sided"
 INTERVAL = "delete-one-target jackknife of the difference, t(G-1)"
@@ -105,12 +105,3 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
 
     count = only_first + only_second
     return min(1.0, 2.0 * float(bdtr(min(only_first, only_second), count, 0.5))) if count else 1.0
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values that hold for all of the tests together (Holm 1979), in the order given."""
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for done, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        largest = max(largest, min(1.0, (len(p_values) - done) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.evaluation import metrics
-from zoo.evaluation.intervals import Interval, accuracy_interval, jackknife, macro_interval
 from zoo.evaluation.metrics import Metrics
+from zoo.intervals import Interval, accuracy_interval, jackknife, macro_interval
 
 GROUPINGS = ("target", "instrument", "filter")
 
@@ -30,6 +30,7 @@ class FrameResult:
         predicted: the class of highest probability; empty when refused.
         probabilities: one per class of the model, by index; empty when refused.
         adapted: whether the frame has another shape than the model's input, and was padded or cut to fit.
+        shortcut: the class that the best column alone says (`ShortcutScore`); empty where there is none.
     """
 
     path: str
@@ -48,11 +49,12 @@ class FrameResult:
     predicted: str = ""
     probabilities: tuple[float, ...] = ()
     adapted: bool = False
+    shortcut: str = ""
 
 
 @dataclass(frozen=True)
 class Group:
-    """The accuracy on the frames that share a target, an instrument or a filter."""
+    """The accuracy on the frames that share a target, an instrument or a filter; ``shortcut``: that of the best column."""
 
     name: str
     labels: str
@@ -60,6 +62,7 @@ class Group:
     n_targets: int
     accuracy: float
     interval: Interval
+    shortcut: float
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,28 @@ class Baseline:
     accuracy: float
     balanced_accuracy: float
     interval: Interval
+
+
+@dataclass(frozen=True)
+class ShortcutScore:
+    """What a rule that sees no pixel reaches on the frames of the model.
+
+    Attributes:
+        name: what it sees, such as ``instrument``. rule: what it says, learned from all frames.
+        accuracy, balanced_accuracy, macro_target_accuracy: of each target guessed from the others.
+        in_sample: accuracy by frame, learned and scored on the same frames.
+        alarm: whether it beats the most frequent class by more than chance.
+        gain: accuracy of the model minus that of the rule, with its interval by target.
+    """
+
+    name: str
+    rule: str
+    accuracy: Interval
+    balanced_accuracy: float
+    macro_target_accuracy: Interval
+    in_sample: float
+    alarm: bool
+    gain: Interval
 
 
 @dataclass(frozen=True)
@@ -84,6 +109,7 @@ class Evaluation:
         intervals: score name -> 95 % interval by target; ``recall:CLASS`` for each class.
         groups: ``target``, ``instrument`` and ``filter`` -> accuracies.
         baselines: the run's baselines on the same frames; empty where the run has none.
+        shortcuts: the best column alone, then all columns together, on the same frames; empty where there is nothing to guess.
         seen: targets that the run was trained or validated on.
         accuracy_new: accuracy on the other targets, where some but not all were seen; else ``None``.
         frames: every frame, in the order of the data; the refused ones too.
@@ -102,6 +128,7 @@ class Evaluation:
     intervals: dict[str, Interval]
     groups: dict[str, list[Group]]
     baselines: list[Baseline]
+    shortcuts: list[ShortcutScore]
     seen: tuple[str, ...]
     accuracy_new: Interval | None
     frames: tuple[FrameResult, ...] = field(repr=False)
@@ -190,7 +217,9 @@ def _group(name: str, frames: Sequence[FrameResult]) -> Group:
     right = [frame.predicted == frame.label for frame in frames]
     targets = [frame.target for frame in frames]
     interval = accuracy_interval(right, targets)
-    return Group(name, " ".join(sorted({frame.label for frame in frames})), len(frames), len(set(targets)), interval.estimate, interval)
+    labels = " ".join(sorted({frame.label for frame in frames}))
+    shortcut = float(np.mean([frame.shortcut == frame.label for frame in frames])) if all(frame.shortcut for frame in frames) else np.nan
+    return Group(name, labels, len(frames), len(set(targets)), interval.estimate, interval, shortcut)
 
 
 def _cell(value: object) -> object:

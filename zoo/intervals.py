@@ -140,6 +140,15 @@ def jackknife(statistic: Callable[[NDArray[np.bool_]], float], targets: Sequence
     return _logit_interval(estimate, without, np.unique(np.asarray(targets)).tolist(), level)
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values that hold for all of the tests together (Holm, Scand. J. Statist. 6, 65, 1979), in the order given."""
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for done, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - done) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
 def _without_each(hits: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ``(G,)``: the accuracy without each target, NaN where nothing is left."""
     out = np.full(hits.size, np.nan)
