@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zoo.data.loader import part_of
+from zoo.models import stream_stem
 from zoo.training.distributed import Ranks, join
 from zoo.training.launch import Launch
 from zoo.training.shared_norm import share_norm_statistics
@@ -30,6 +32,16 @@ class Branch(nn.Module):
         return x if len(x) == 3 else torch.cat([x[:2] + self.seldom, x[2:]])
 
 
+def streamed(*, before: bool) -> nn.Module:
+    """A network with a stem; several processes stream it before or after they share its statistics, one process does not stream it."""
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Flatten(), nn.Linear(18, 3))
+    if dist.is_initialized():
+        if not before:
+            share_norm_statistics(model)
+        assert len(stream_stem(model)) == 4
+    return model
+
+
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "1d": (lambda: nn.BatchNorm1d(3), (3,)),
     "1d-length": (lambda: nn.BatchNorm1d(3, momentum=0.3), (3, 7)),
@@ -45,6 +57,8 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         (3, 4, 6),
     ),
     "branch": (Branch, (3,)),
+    "streamed": (lambda: streamed(before=False), (1, 9, 8)),
+    "streamed-before": (lambda: streamed(before=True), (1, 9, 8)),
 }
 
 

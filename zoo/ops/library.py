@@ -49,6 +49,19 @@ def register_op(
     torch.library.register_fake(f"zoo::{name}.out", fake_out, lib=_LIBRARY)
 
 
+def define_op(schema: str, kernel: Callable[..., Any], fake: Callable[..., Any]) -> None:
+    """Define an op that allocates its results, such as one with several of them or a part of a backward pass.
+
+    Args:
+        schema: name, arguments and results, as ``torch.library`` takes it: ``"halves(Tensor x) -> (Tensor, Tensor)"``.
+        kernel: the op, on every device. fake: called with the same arguments, whose tensors are fake; returns uninitialised results.
+    """
+    name = schema.partition("(")[0]
+    _LIBRARY.define(schema)  # type: ignore[no-untyped-call]
+    _LIBRARY.impl(name, kernel, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    torch.library.register_fake(f"zoo::{name}", fake, lib=_LIBRARY)
+
+
 def overlapping(a: Tensor, b: Tensor) -> bool:
     """Whether the memory between the first and the last element of two tensors that are not empty meets."""
     if a.device != b.device or a.numel() == 0 or b.numel() == 0:

@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from zoo.errors import UsageError
+from zoo.models.streaming import built_class, set_built_class
 from zoo.training.distributed import sum_over_ranks
 
 
@@ -30,19 +31,26 @@ def share_norm_statistics(model: nn.Module) -> int:
     for name, module in model.named_modules():
         if not isinstance(module, _BatchNorm) or isinstance(module, SyncBatchNorm | _SharedNorm):
             continue
-        kind = type(module)
+        kind = built_class(module)
         if kind.forward is not _BatchNorm.forward:
             raise UsageError(
                 f"layer {name!r} is a {kind.__name__} with a forward of its own, whose statistics cannot be shared by several processes; "
                 "train this model in one process"
             )
-        module.__class__ = type(f"Shared{kind.__name__}", (_SharedNorm, kind), {"__module__": __name__})
+        # torch.fx takes modules of torch.nn for leaves by the place of their class.
+        set_built_class(module, type(f"Shared{kind.__name__}", (_SharedNorm, kind), {"__module__": kind.__module__}))
         count += 1
     return count
 
 
 class _SharedNorm(_BatchNorm):
     """Stands before torch's class in the method resolution order of a layer."""
+
+    @staticmethod
+    def sum_over_ranks(tensor: Tensor) -> Tensor:
+        """Add up a tensor over all processes, differentiable; a streamed stem takes its statistics through it."""
+        total: Tensor = _Sum.apply(tensor)  # type: ignore[no-untyped-call]
+        return total
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize ``(N, C)`` or ``(N, C, ...)``, of which each process has some rows."""
@@ -65,6 +73,19 @@ class _SharedNorm(_BatchNorm):
         unbiased = variance * (count / (count - 1))
         for running, value in ((self.running_mean, mean), (self.running_var, unbiased)):
             running.copy_((1 - factor) * running.double() + factor * value)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; each of them has a part of the gradient of every summand."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return sum_over_ranks(tensor.clone())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return sum_over_ranks(gradient.clone())
 
 
 class _Normalize(torch.autograd.Function):

@@ -1,0 +1,132 @@
+"""The ops behind `zoo.ops.stem`: schemas, kernels, shapes of their results, and gradients. Arguments are checked in ``zoo.ops.stem``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.ops import stem_strips
+from zoo.ops.library import define_op
+from zoo.ops.stem_strips import Geometry
+
+_CONV = "int[] stride, int[] padding"
+_SIZES = f"{_CONV}, int[] pool, int[] pool_stride, int[] pool_padding"
+
+
+def _geometry(*pairs: Any) -> Geometry:
+    """torch gives lists of integers."""
+    return Geometry(*((pair[0], pair[1]) for pair in pairs))
+
+
+def _stem(image: Tensor, weight: Tensor, bias: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
+    *sizes, _, _, strip = options
+    out, places = _empty_stem(image, weight, bias, *options)
+    with torch.autocast(image.device.type, enabled=False):
+        stem_strips.pool_strips(image, weight, bias, _geometry(*sizes), strip, out, places)
+    return out, places
+
+
+def _empty_stem(image: Tensor, weight: Tensor, bias: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
+    *sizes, dtype, keep_places, _ = options
+    geometry = _geometry(*sizes)
+    shape = (image.shape[0], weight.shape[0], *geometry.pooled_size(image, weight))
+    layout = torch.channels_last if image.device.type == "cpu" else torch.contiguous_format
+    out = torch.empty(shape, dtype=dtype, device=image.device, memory_format=layout)
+    places = torch.empty_like(out, dtype=geometry.place_dtype()) if keep_places else out.new_empty(0, dtype=geometry.place_dtype())
+    return out, places
+
+
+def _stem_backward(grad: Tensor, places: Tensor, image: Tensor, weight: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
+    *sizes, for_image, strip = options
+    with torch.autocast(image.device.type, enabled=False):
+        return stem_strips.pool_strips_backward(grad, places, image, weight, _geometry(*sizes), strip, for_image=for_image)
+
+
+def _empty_stem_backward(grad: Tensor, places: Tensor, image: Tensor, weight: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return image.new_empty(image.shape if options[-2] else 0), torch.empty_like(weight), weight.new_empty(weight.shape[0])
+
+
+def _moments(image: Tensor, weight: Tensor, stride: Any, padding: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    with torch.autocast(image.device.type, enabled=False):
+        return stem_strips.moments(image, weight, tuple(stride), tuple(padding), dtype)
+
+
+def _empty_moments(image: Tensor, weight: Tensor, stride: Any, padding: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    return weight.new_empty(weight.shape[0]), weight.new_empty(weight.shape[0])
+
+
+def _moments_backward(
+    grad_mean: Tensor,
+    grad_variance: Tensor,
+    mean: Tensor,
+    image: Tensor,
+    weight: Tensor,
+    stride: Any,
+    padding: Any,
+    dtype: torch.dtype,
+    for_image: bool,
+) -> tuple[Tensor, Tensor]:
+    arguments = (grad_mean, grad_variance, mean, image, weight, tuple(stride), tuple(padding), dtype)
+    with torch.autocast(image.device.type, enabled=False):
+        return stem_strips.moments_backward(*arguments, for_image=for_image)
+
+
+def _empty_moments_backward(
+    grad_mean: Tensor, grad_variance: Tensor, mean: Tensor, image: Tensor, weight: Tensor, *options: Any
+) -> tuple[Tensor, Tensor]:
+    return image.new_empty(image.shape if options[-1] else 0), torch.empty_like(weight)
+
+
+define_op(
+    f"stem(Tensor image, Tensor weight, Tensor bias, {_SIZES}, ScalarType dtype, bool keep_places, int strip) -> (Tensor, Tensor)",
+    _stem,
+    _empty_stem,
+)
+define_op(
+    f"stem_backward(Tensor grad, Tensor places, Tensor image, Tensor weight, {_SIZES}, bool for_image, int strip)"
+    " -> (Tensor, Tensor, Tensor)",
+    _stem_backward,
+    _empty_stem_backward,
+)
+define_op(f"stem_moments(Tensor image, Tensor weight, {_CONV}, ScalarType dtype) -> (Tensor, Tensor)", _moments, _empty_moments)
+define_op(
+    "stem_moments_backward(Tensor grad_mean, Tensor grad_variance, Tensor mean, Tensor image, Tensor weight, "
+    f"{_CONV}, ScalarType dtype, bool for_image) -> (Tensor, Tensor)",
+    _moments_backward,
+    _empty_moments_backward,
+)
+
+
+def _save_stem(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    image, weight, _, *ctx.options = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(image, weight, output[1])
+
+
+def _stem_gradient(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    image, weight, places = ctx.saved_tensors
+    *sizes, _, keep_places, strip = ctx.options
+    if not keep_places:
+        raise RuntimeError("zoo::stem was called with keep_places=False, which leaves nothing to find the gradient by")
+    for_image = ctx.needs_input_grad[0]
+    grad_image, grad_weight, grad_bias = torch.ops.zoo.stem_backward(grad, places, image, weight, *sizes, for_image, strip)
+    return grad_image if for_image else None, grad_weight, grad_bias, *[None] * len(ctx.options)
+
+
+def _save_moments(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    image, weight, *ctx.options = inputs
+    ctx.save_for_backward(output[0], image, weight)
+
+
+def _moments_gradient(ctx: Any, grad_mean: Tensor, grad_variance: Tensor) -> tuple[Tensor | None, ...]:
+    mean, image, weight = ctx.saved_tensors
+    for_image = ctx.needs_input_grad[0]
+    arguments = (grad_mean, grad_variance, mean, image, weight, *ctx.options, for_image)
+    grad_image, grad_weight = torch.ops.zoo.stem_moments_backward(*arguments)
+    return grad_image if for_image else None, grad_weight, *[None] * len(ctx.options)
+
+
+torch.library.register_autograd("zoo::stem", _stem_gradient, setup_context=_save_stem)
+torch.library.register_autograd("zoo::stem_moments", _moments_gradient, setup_context=_save_moments)
