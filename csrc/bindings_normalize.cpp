@@ -10,6 +10,7 @@
 
 #include "decode.hpp"
 #include "normalize.hpp"
+#include "pages.hpp"
 #include "statistics.hpp"
 
 #ifdef ZOO_WITH_CUDA
@@ -51,6 +52,12 @@ struct FrameSource {
         result.regions = regions.data();
         return result;
     }
+
+    // For a kernel on the CPU: big-endian pixels mostly lie in a mapped file.
+    zoo::Frames get_mapped() const {
+        if (frames.kind >= zoo::kBeI16) zoo::map_pages(frames.data, frames.count * frames.height * frames.width * zoo::item_size(frames.kind));
+        return get();
+    }
 };
 
 zoo::NormalizeParameters parameters_of(bool clip, bool mark_saturated, double lowest, double fill, double a, double scale, double sign) {
@@ -91,7 +98,7 @@ struct Request {
 
 // Each row of the table is of `pooled` frames together.
 void statistics_rows(const FrameSource& source, const Request& request, std::int64_t pooled, Address table, int threads) {
-    zoo::Frames frames = source.get();
+    zoo::Frames frames = source.get_mapped();
     const zoo::StatisticsRequest wanted = request.get();
     const std::int64_t groups = frames.count / pooled, bytes = pooled * frames.height * frames.width * zoo::item_size(frames.kind);
     frames.count = pooled;
@@ -127,14 +134,14 @@ void bind_normalize(py::module_& module) {
     module.def(
         "decode_cpu",
         [](const FrameSource& source, int dtype, Address out, int threads) {
-            zoo::decode_cpu(source.get(), static_cast<zoo::Dtype>(dtype), reinterpret_cast<void*>(out), threads);
+            zoo::decode_cpu(source.get_mapped(), static_cast<zoo::Dtype>(dtype), reinterpret_cast<void*>(out), threads);
         },
         py::call_guard<py::gil_scoped_release>());
     module.def(
         "normalize_cpu",
         [](const FrameSource& source, Address limits, int stretch, const zoo::NormalizeParameters& parameters, int dtype, Address out,
            int threads) {
-            zoo::normalize_cpu(source.get(), reinterpret_cast<const double*>(limits), stretch, parameters, static_cast<zoo::Dtype>(dtype),
+            zoo::normalize_cpu(source.get_mapped(), reinterpret_cast<const double*>(limits), stretch, parameters, static_cast<zoo::Dtype>(dtype),
                                reinterpret_cast<void*>(out), threads);
         },
         py::call_guard<py::gil_scoped_release>());

@@ -16,6 +16,7 @@ from zoo.data.dataset import DataSet
 from zoo.data.manifest import Row
 from zoo.data.split import draw
 from zoo.errors import DataError, UsageError, ZooError
+from zoo.ops import buffers
 from zoo.steps import Pipeline
 
 
@@ -166,7 +167,7 @@ class Loader:
         def top_up(depth: int) -> None:
             while plan and len(pending) < depth:
                 indices = plan.popleft()
-                buffer = free.pop() if free else torch.empty((self._most, *self.shape))
+                buffer = free.pop() if free else buffers.empty((self._most, *self.shape))
                 assembly = _Assembly(self, indices, buffer, stop)
                 pending.append(assembly)
                 for place in range(len(assembly.indices)):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import InputShapeError, UsageError
+from zoo.ops.buffers import empty_for
 from zoo.ops.library import register_op
 from zoo.ops.limits import Limits, Percentile
 from zoo.ops.native import DTYPE_CODES
@@ -55,7 +56,7 @@ def reference_normalize(image: Tensor, source: Source, limits: Tensor, stretch: 
 def _allocate_normalized(image: Tensor, *arguments: Any) -> Tensor:
     """Uninitialised result of ``zoo::normalize``; the last argument is its dtype."""
     bitpix, geometry, dtype = arguments[0], arguments[4], arguments[-1]
-    return image.new_empty(result_shape(image, bitpix, geometry), dtype=dtype)
+    return empty_for(image, result_shape(image, bitpix, geometry), dtype)
 
 
 def _write_normalized(image: Tensor, *arguments: Any, out: Tensor) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import InputShapeError, UsageError
+from zoo.ops.buffers import empty_for
 from zoo.ops.encoding import Encoding, Region
 from zoo.ops.library import overlapping, register_op
 from zoo.ops.native import DTYPE_CODES, cuda_usable, native
@@ -217,7 +218,7 @@ _DECODED_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 def _allocate_decoded(image: Tensor, *arguments: Any) -> Tensor:
     """Uninitialised result of ``zoo::decode``; ``arguments`` are a :class:`Source` and the dtype."""
     bitpix, geometry, dtype = arguments[0], arguments[4], arguments[-1]
-    return image.new_empty(result_shape(image, bitpix, geometry), dtype=dtype)
+    return empty_for(image, result_shape(image, bitpix, geometry), dtype)
 
 
 def _write_decoded(image: Tensor, *arguments: Any, out: Tensor) -> None:
