@@ -12,7 +12,7 @@ DEMO_RUN ?= runs/demo
 FUZZ_SECONDS ?= 60
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test install lint types warnings pytest fuzz wheel wheel-test clean
+.PHONY: demo test install lint types warnings pytest sanitize fuzz wheel wheel-test clean
 
 demo: install
 	@sh .ci/demo.sh "$(BIN)" "$(DEMO_RUN)"
@@ -45,6 +45,10 @@ warnings: install
 
 pytest: install
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# The op tests under AddressSanitizer and UndefinedBehaviorSanitizer, the kernels on several threads under ThreadSanitizer.
+sanitize: install
+	.ci/sanitize.sh $(BIN)/python
 
 fuzz: install
 	tests/fuzz/run.sh $(BIN)/python $(FUZZ_SECONDS)
