@@ -14,6 +14,7 @@
 namespace py = pybind11;
 
 void bind_blur(py::module_& module);
+void bind_convolve(py::module_& module);
 void bind_fits(py::module_& module);
 void bind_normalize(py::module_& module);
 
@@ -53,6 +54,7 @@ PYBIND11_MODULE(_native, module) {
     module.def("cuda_archs", cuda_archs);
     module.def("cuda_devices", cuda_devices);
     bind_blur(module);
+    bind_convolve(module);
     bind_fits(module);
     bind_normalize(module);
 }

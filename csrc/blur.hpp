@@ -79,4 +79,10 @@ ZOO_HOST_DEVICE static inline T normalised(T sum, T weight) {
     return weight > T(0) ? sum / weight : static_cast<T>(float_from(0x7fc00000u));
 }
 
+// The same for kernels that may be negative in places.
+template <class T>
+ZOO_HOST_DEVICE static inline T weighted_mean(T sum, T weight) {
+    return weight != T(0) ? sum / weight : static_cast<T>(float_from(0x7fc00000u));
+}
+
 }  // namespace zoo

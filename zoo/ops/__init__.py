@@ -1,10 +1,11 @@
 """Operations on frames: each a torch op in the namespace ``zoo`` with a compiled kernel and a pure-torch reference.
 
-The names below are functions and classes; ``blur``, ``normalize`` and ``stem`` are also the modules that define them, found by
-``import_module("zoo.ops.blur")``.
+The names below are functions and classes; ``blur``, ``convolve``, ``normalize`` and ``stem`` are also the modules that define them, found
+by ``import_module("zoo.ops.blur")``.
 """
 
 from zoo.ops.blur import blur
+from zoo.ops.convolve import convolve
 from zoo.ops.limits import Manual, MedianMAD, MinMax, Percentile, SigmaClip, ZScale
 from zoo.ops.normalize import frame_statistics, normalize
 from zoo.ops.raw import Encoding, Region, decode
@@ -27,6 +28,7 @@ __all__ = [
     "Sqrt",
     "ZScale",
     "blur",
+    "convolve",
     "decode",
     "frame_statistics",
     "normalize",

@@ -10,12 +10,11 @@ from torch import Tensor
 
 from zoo.errors import UsageError
 from zoo.ops.blur_reference import blur_reference, compute_dtype, gaussian_taps
-from zoo.ops.library import register_op
+from zoo.ops.borders import BORDERS
+from zoo.ops.checks import NAN_TREATMENTS, check_border_and_nan, check_image, check_number, check_out
+from zoo.ops.library import overlapping, register_op
 from zoo.ops.native import DTYPE_CODES, cuda_usable, native
 
-# Values agree with csrc/blur.hpp.
-_BORDERS = {"reflect": 0, "mirror": 1, "nearest": 2, "constant": 3, "wrap": 4}
-_NAN_TREATMENTS = {"propagate": 0, "interpolate": 1, "fill": 2}
 _MAX_RADIUS = 65536  # beyond it a typing error is likelier than a blur; the ring of rows would need hundreds of megabytes
 
 # Not "mode": torch._ops passes an argument of that name by keyword to the kernels of ops with `out`.
@@ -68,51 +67,20 @@ def blur(
         >>> blur(torch.zeros(1, 8, 8), sigma=1.0).shape
         torch.Size([1, 8, 8])
     """
-    _check_image(image)
-    if mode not in _BORDERS:
-        raise UsageError(f"mode must be one of {', '.join(_BORDERS)}, got {mode!r}")
-    if nan_treatment not in _NAN_TREATMENTS:
-        raise UsageError(f"nan_treatment must be one of {', '.join(_NAN_TREATMENTS)}, got {nan_treatment!r}")
-    truncate = _number("truncate", truncate)
+    check_image(image)
+    check_border_and_nan(mode, nan_treatment)
+    truncate = check_number("truncate", truncate)
     if not 0 < truncate < math.inf:
         raise UsageError(f"truncate must be a finite number > 0, in units of sigma, got {truncate!r}")
     sigmas = _sigmas(sigma, image.shape[:-2])
-    cval, fill_value = _number("cval", cval), _number("fill_value", fill_value)
+    cval, fill_value = check_number("cval", cval), check_number("fill_value", fill_value)
     arguments = (image, sigmas, mode, cval, truncate, nan_treatment, fill_value, bool(preserve_nan))
     if out is None:
         result: Tensor = torch.ops.zoo.blur(*arguments)
         return result
-    _check_out(image, out)
+    check_out(image, out)
     torch.ops.zoo.blur.out(*arguments, out=out)
     return out
-
-
-def _check_image(image: Tensor) -> None:
-    if not isinstance(image, Tensor):
-        raise UsageError(f"image must be a torch.Tensor, got {type(image).__name__}; call torch.as_tensor(image)")
-    if image.dtype not in DTYPE_CODES:
-        raise UsageError(f"image must be float32, float64, bfloat16 or float16, got {image.dtype}; call image.float()")
-    if image.dim() < 2:
-        raise UsageError(f"image must have shape (..., H, W), got {tuple(image.shape)}")
-
-
-def _check_out(image: Tensor, out: Tensor) -> None:
-    if not isinstance(out, Tensor):
-        raise UsageError(f"out must be a torch.Tensor, got {type(out).__name__}")
-    for name in ("shape", "dtype", "device"):
-        got, expected = getattr(out, name), getattr(image, name)
-        if got != expected:
-            raise UsageError(f"out must have the {name} of the image, {expected}, got {got}")
-    if any(size > 1 and stride == 0 for size, stride in zip(out.shape, out.stride(), strict=True)):
-        raise UsageError("out must not have pixels that share memory, got an expanded tensor; call out.contiguous()")
-    if torch.is_grad_enabled() and (image.requires_grad or out.requires_grad):
-        raise UsageError("out cannot be used where a gradient is required; leave it out, or call blur under torch.no_grad()")
-
-
-def _number(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, torch.SymFloat)):
-        raise UsageError(f"{name} must be a number, got {type(value).__name__} {value!r}")
-    return value
 
 
 def _sigmas(sigma: float | tuple[float, float] | Tensor, leading: torch.Size) -> Tensor:
@@ -122,7 +90,7 @@ def _sigmas(sigma: float | tuple[float, float] | Tensor, leading: torch.Size) ->
         if len(pair) != 2:
             raise UsageError(f"sigma must be a number, a pair (vertical, horizontal) or a tensor, got {len(pair)} values")
         for value in pair:
-            if not 0 <= _number("sigma", value) < math.inf:
+            if not 0 <= check_number("sigma", value) < math.inf:
                 raise UsageError(f"sigma must be finite and >= 0 pixels, got {value!r}")
         return torch.tensor([pair], dtype=torch.float64, device="cpu")
     if sigma.device.type != "cpu":
@@ -158,7 +126,7 @@ def _run(
         return
     if not bool(((sigma >= 0) & (sigma * truncate < _MAX_RADIUS)).all()):
         raise UsageError(f"sigma must be >= 0 and sigma * truncate below {_MAX_RADIUS} pixels, got sigma {sigma.tolist()}")
-    if _overlap(image, out):
+    if overlapping(image, out):
         raise UsageError("out must not share memory with the image: pixels are read after their neighbours are written")
     taps, radii = gaussian_taps(sigma, truncate, compute_dtype(image.dtype))
     module = native()
@@ -179,8 +147,8 @@ def _run(
         height=height,
         width=width,
         dtype=DTYPE_CODES[image.dtype],
-        border=_BORDERS[mode],
-        nan_treatment=_NAN_TREATMENTS[nan_treatment],
+        border=BORDERS[mode],
+        nan_treatment=NAN_TREATMENTS[nan_treatment],
         preserve_nan=preserve_nan,
         cval=cval,
         fill_value=fill_value,
@@ -196,17 +164,6 @@ def _run(
         module.blur_cpu(arguments, scratch.data_ptr(), threads)
     if target is not out:
         out.copy_(target)
-
-
-def _overlap(a: Tensor, b: Tensor) -> bool:
-    """Whether the memory from first to last pixel of two tensors that are not empty meets."""
-    if a.device != b.device:
-        return False
-    (a_first, a_end), (b_first, b_end) = (
-        (t.data_ptr(), t.data_ptr() + (1 + sum((n - 1) * s for n, s in zip(t.shape, t.stride(), strict=True))) * t.element_size())
-        for t in (a, b)
-    )
-    return bool(a_first < b_end and b_first < a_end)
 
 
 def _allocate(image: Tensor, *_: object) -> Tensor:

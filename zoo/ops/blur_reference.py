@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from zoo.ops.borders import border_indices
+
 _LEAST_SIGMA = 1e-15  # below it scipy leaves an axis as it is
 _PART_TERMS = 16  # summed apart: rounding errors grow with the longest chain of additions
 
@@ -38,22 +40,6 @@ def gaussian_taps(sigma: Tensor, truncate: float, dtype: torch.dtype) -> tuple[T
     taps = (weights / (2.0 * weights.sum(-1, keepdim=True) - weights[..., :1])).to(dtype)
     taps[..., 0] = 1.0 - 2.0 * taps[..., 1:].double().sum(-1)
     return taps.contiguous(), radii.contiguous()
-
-
-def border_indices(radius: int, size: int, mode: str) -> Tensor:
-    """``(size + 2 * radius,)`` int64: the pixel that stands at each position from ``-radius`` on; -1 where the constant does."""
-    position = torch.arange(-radius, size + radius)
-    if mode == "nearest":
-        return position.clamp(0, size - 1)
-    if mode == "wrap":
-        return position % size
-    if mode == "reflect":
-        rest = position % (2 * size)
-        return torch.where(rest < size, rest, 2 * size - 1 - rest)
-    if mode == "mirror":
-        rest = position % max(2 * size - 2, 1)
-        return torch.where(rest < size, rest, 2 * size - 2 - rest)
-    return torch.where((position >= 0) & (position < size), position, -1)
 
 
 def _blur_axis(image: Tensor, taps: Tensor, radius: int, axis: int, mode: str, outside: float) -> Tensor:
