@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo.errors import UsageError
-from zoo.ops.blur_reference import blur_reference, compute_dtype, gaussian_taps
-from zoo.ops.borders import BORDERS
-from zoo.ops.checks import NAN_TREATMENTS, check_border_and_nan, check_image, check_number, check_out
+from zoo.ops.blur_gradient import backward, save
+from zoo.ops.blur_kernels import check_sigma, run_taps
+from zoo.ops.blur_reference import compute_dtype, gaussian_taps
+from zoo.ops.checks import check_border_and_nan, check_image, check_number, check_out
 from zoo.ops.library import overlapping, register_op
-from zoo.ops.native import DTYPE_CODES, cuda_usable, native
-
-_MAX_RADIUS = 65536  # beyond it a typing error is likelier than a blur; the ring of rows would need hundreds of megabytes
 
 # Not "mode": torch._ops passes an argument of that name by keyword to the kernels of ops with `out`.
 _ARGUMENTS = "Tensor image, Tensor sigma, str border, float cval, float truncate, str nan_treatment, float fill_value, bool preserve_nan"
@@ -33,7 +30,7 @@ def blur(
     preserve_nan: bool = False,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Blur frames with a Gaussian. Differentiable with respect to the image, to any order.
+    """Blur frames with a Gaussian. Differentiable with respect to the image and to sigma, to any order.
 
     NaN: ``propagate`` spreads it to every pixel within the square kernel; ``interpolate`` gives NaN pixels no weight and divides by the
     weight of the others (normalised convolution), so that NaN remains only where no valid pixel lies under the kernel; ``fill`` counts
@@ -43,8 +40,9 @@ def blur(
     Args:
         image: ``(..., H, W)`` float32, float64, bfloat16 or float16, any unit; any strides.
         sigma: standard deviation in pixels, >= 0; 0 leaves an axis as it is. A number, a pair (vertical, horizontal), or a tensor in CPU
-            memory with one number per frame (shape ``(...)`` or ``(frames,)``) or one pair per frame (``(..., 2)`` or ``(frames, 2)``). It
-            may exceed the frame.
+            memory: one number for all frames (shape ``()``), one per frame (``(...)`` or ``(frames,)``) or one pair per frame
+            (``(..., 2)`` or ``(frames, 2)``); frames with different sigmas are blurred in one call. It may exceed the frame. The gradient
+            counts the radius of the kernel as constant, and is 0 for a sigma of 0.
         mode: border, named as in ``scipy.ndimage``: ``reflect`` (d c b a | a b c d), ``mirror`` (d c b | a b c d), ``nearest``,
             ``constant``, ``wrap``. The sum over the frame is conserved by ``reflect`` and ``wrap`` only.
         cval: value outside the frame in mode ``constant``; NaN there is treated as NaN in the image.
@@ -97,8 +95,8 @@ def _sigmas(sigma: float | tuple[float, float] | Tensor, leading: torch.Size) ->
         raise UsageError(f"sigma must be in CPU memory, since it sets the size of the kernel; got {sigma.device}; call sigma.cpu()")
     if not sigma.dtype.is_floating_point:
         raise UsageError(f"sigma must be a tensor of floating-point numbers, got {sigma.dtype}; call sigma.float()")
-    if sigma.requires_grad:
-        raise UsageError("sigma cannot require a gradient: the size of the kernel depends on it; call sigma.detach()")
+    if sigma.dim() == 0:
+        return sigma.double().reshape(1, 1).expand(1, 2)
     frames = math.prod(leading)
     if sigma.shape in (leading, (frames,)):
         return sigma.double().reshape(-1, 1).expand(-1, 2)
@@ -106,7 +104,7 @@ def _sigmas(sigma: float | tuple[float, float] | Tensor, leading: torch.Size) ->
         return sigma.double().reshape(-1, 2)
     raise UsageError(
         f"sigma must have shape {tuple(leading)} or {(*leading, 2)}, one number or pair per frame, got {tuple(sigma.shape)}; "
-        "pass a number or a pair of numbers to treat all frames alike"
+        "pass a number, a pair of numbers or a tensor without axes to treat all frames alike"
     )
 
 
@@ -121,49 +119,14 @@ def _run(
     preserve_nan: bool,
     out: Tensor,
 ) -> None:
-    """Blur into ``out``, which has shape, dtype and device of the image, with the kernel that fits the device."""
+    """Blur into ``out``, which has shape, dtype and device of the image."""
     if image.numel() == 0:
         return
-    if not bool(((sigma >= 0) & (sigma * truncate < _MAX_RADIUS)).all()):
-        raise UsageError(f"sigma must be >= 0 and sigma * truncate below {_MAX_RADIUS} pixels, got sigma {sigma.tolist()}")
     if overlapping(image, out):
         raise UsageError("out must not share memory with the image: pixels are read after their neighbours are written")
+    check_sigma(sigma, truncate)
     taps, radii = gaussian_taps(sigma, truncate, compute_dtype(image.dtype))
-    module = native()
-    if module is None or not (image.device.type == "cpu" or (image.is_cuda and cuda_usable())):
-        out.copy_(blur_reference(image, taps, radii, mode, cval, nan_treatment, fill_value, preserve_nan))
-        return
-    source = image.contiguous()
-    target = out if out.is_contiguous() else torch.empty_like(source)
-    height, width = image.shape[-2:]
-    arguments = module.BlurArguments(
-        image=source.data_ptr(),
-        out=target.data_ptr(),
-        taps=taps.data_ptr(),
-        radii=radii.data_ptr(),
-        sets=taps.shape[0],
-        max_radius=taps.shape[2] - 1,
-        frames=image.numel() // (height * width),
-        height=height,
-        width=width,
-        dtype=DTYPE_CODES[image.dtype],
-        border=BORDERS[mode],
-        nan_treatment=NAN_TREATMENTS[nan_treatment],
-        preserve_nan=preserve_nan,
-        cval=cval,
-        fill_value=fill_value,
-    )
-    if image.is_cuda:
-        scratch = torch.empty(module.blur_cuda_scratch_bytes(arguments), dtype=torch.uint8, device=image.device)
-        with torch.cuda.device(image.device):
-            stream = torch.cuda.current_stream().cuda_stream
-            module.blur_cuda(arguments, scratch.data_ptr(), image.device.index, stream)
-    else:
-        threads = torch.get_num_threads()
-        scratch = torch.empty(module.blur_cpu_scratch_bytes(arguments, threads), dtype=torch.uint8)
-        module.blur_cpu(arguments, scratch.data_ptr(), threads)
-    if target is not out:
-        out.copy_(target)
+    run_taps(image, taps, radii, mode, cval, nan_treatment, fill_value, preserve_nan, out)
 
 
 def _allocate(image: Tensor, *_: object) -> Tensor:
@@ -174,78 +137,4 @@ def _allocate(image: Tensor, *_: object) -> Tensor:
 register_op("blur", _ARGUMENTS, "", allocate=_allocate, write=_run)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    """Keep what the gradient needs; the image only where its NaN matter."""
-    image, sigma, *options = inputs
-    nan_treatment = options[3]
-    ctx.options = options
-    ctx.save_for_backward(sigma, *([image] if nan_treatment != "propagate" else []))
-
-
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """The transposed blur, written with ``zoo::blur`` itself, so that it has gradients of its own."""
-    sigma, *saved = ctx.saved_tensors
-    mode, cval, truncate, nan_treatment, _, preserve_nan = ctx.options
-    dtype = grad.dtype
-    grad = grad.to(compute_dtype(dtype))
-    if saved:
-        invalid = saved[0].isnan()
-        if nan_treatment == "interpolate":
-            weights = _plain((~invalid).to(grad.dtype), sigma, mode, truncate, 0.0 if math.isnan(cval) else 1.0)
-            grad = torch.where(weights > 0, grad / weights, 0.0)
-        if preserve_nan:
-            grad = grad.masked_fill(invalid, 0.0)
-        result = _transposed(grad, sigma, mode, truncate).masked_fill(invalid, 0.0)
-    else:
-        result = _transposed(grad, sigma, mode, truncate)
-    return result.to(dtype), *[None] * 7
-
-
-def _plain(image: Tensor, sigma: Tensor, mode: str, truncate: float, cval: float = 0.0) -> Tensor:
-    """The blur without treatment of NaN."""
-    result: Tensor = torch.ops.zoo.blur(image, sigma, mode, cval, truncate, "propagate", 0.0, False)
-    return result
-
-
-def _transposed(grad: Tensor, sigma: Tensor, mode: str, truncate: float) -> Tensor:
-    """Multiply by the transpose of the matrix of the blur.
-
-    The matrix is symmetric for reflect, wrap and constant. Mirror counts the pixels at the ends once where a symmetric matrix would
-    count them twice. Nearest adds everything outside to the pixels at the ends.
-    """
-    if mode == "mirror":
-        scale = _end_weights(grad.shape[-2], grad)[:, None] * _end_weights(grad.shape[-1], grad)
-        return _plain(grad / scale, sigma, mode, truncate) * scale
-    if mode == "nearest":
-        zero = torch.zeros_like(sigma[:, :1])
-        down = _transposed_nearest(grad, torch.cat([sigma[:, :1], zero], 1), truncate)
-        across = _transposed_nearest(down.mT, torch.cat([sigma[:, 1:], zero], 1), truncate)
-        return across.mT.contiguous()
-    return _plain(grad, sigma, mode, truncate)
-
-
-def _end_weights(size: int, like: Tensor) -> Tensor:
-    """``(size,)``: 1/2 at both ends, 1 between; 1 where there is one pixel only."""
-    weights = torch.ones(size, dtype=like.dtype, device=like.device)
-    if size > 1:
-        weights[0] = weights[-1] = 0.5
-    return weights
-
-
-def _transposed_nearest(grad: Tensor, sigma: Tensor, truncate: float) -> Tensor:
-    """The transpose of the vertical blur with mode nearest."""
-    size = grad.shape[-2]
-    if size < 2 or grad.numel() == 0:
-        return grad
-    # What a pixel at an end gives to each row is the blurred image of that pixel alone.
-    frames = len(sigma)
-    ends = torch.zeros(frames, size, 2, dtype=grad.dtype, device=grad.device)
-    ends[:, 0, 0] = ends[:, -1, 1] = 1.0
-    shares = _plain(ends, sigma, "nearest", truncate)
-    shares = shares.reshape(*grad.shape[:-2], size, 2) if frames > 1 else shares[0]
-    first, last = ((shares[..., end, None] * grad).sum(-2, keepdim=True) for end in (0, 1))
-    inner = _plain(grad, sigma, "constant", truncate)[..., 1:-1, :]
-    return torch.cat([first, inner, last], -2)
-
-
-torch.library.register_autograd("zoo::blur", _backward, setup_context=_save)
+torch.library.register_autograd("zoo::blur", backward, setup_context=save)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -16,18 +18,19 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def gaussian_taps(sigma: Tensor, truncate: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return the halves of normalised Gaussian kernels, computed in float64, and their radii.
+def gaussian_taps(sigma: Tensor, truncate: float, dtype: torch.dtype, orders: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
+    """Return the halves of normalised Gaussian kernels, or of their derivatives by sigma, computed in float64, and their radii.
 
     Args:
         sigma: ``(sets, axes)`` float64 in CPU memory, pixels, finite and >= 0.
         truncate: radius in units of sigma.
         dtype: float32 or float64.
+        orders: of the derivative by sigma, for each axis; the radius counts as constant. 0 where sigma is 0.
 
     Returns:
         Taps ``(sets, axes, R + 1)`` of ``dtype``, contiguous: entry k is the weight at distance k, 0 beyond the radius of its axis; R is
-        the largest radius. Radii ``(sets, axes)`` int64, contiguous. Both in CPU memory. A kernel sums to 1 as exactly as its smallest
-        tap allows: the centre takes what rounding the others to ``dtype`` has changed.
+        the largest radius. Radii ``(sets, axes)`` int64, contiguous. Both in CPU memory. A kernel sums to 1, and a derivative to 0, as
+        exactly as its smallest tap allows: the centre takes what rounding the others to ``dtype`` has changed.
 
     References:
         ``scipy.ndimage.gaussian_filter1d``.
@@ -37,15 +40,31 @@ def gaussian_taps(sigma: Tensor, truncate: float, dtype: torch.dtype) -> tuple[T
     distance = torch.arange(int(radii.max()) + 1, dtype=torch.float64)
     scale = torch.where(blurred, sigma, 1.0)[..., None]
     weights = torch.exp(-0.5 * (distance / scale) ** 2) * (distance <= radii[..., None])
-    taps = (weights / (2.0 * weights.sum(-1, keepdim=True) - weights[..., :1])).to(dtype)
-    taps[..., 0] = 1.0 - 2.0 * taps[..., 1:].double().sum(-1)
+    exact = weights / (2.0 * weights.sum(-1, keepdim=True) - weights[..., :1])
+    for axis, order in enumerate(orders):
+        if order:
+            exact[:, axis] = _derivative(exact[:, axis], distance, scale[:, axis], order)
+    taps = exact.to(dtype)
+    total = torch.tensor([0.0 if order else 1.0 for order in orders], dtype=torch.float64)[: taps.shape[1]]
+    taps[..., 0] = total - 2.0 * taps[..., 1:].double().sum(-1)
     return taps.contiguous(), radii.contiguous()
+
+
+def _derivative(weights: Tensor, distance: Tensor, sigma: Tensor, order: int) -> Tensor:
+    """The derivative by sigma of halves ``(sets, R + 1)`` of normalised kernels: w' = w (u - sum of w u), u = distance^2 / sigma^3."""
+    slopes, logs, terms = [weights], [], []
+    for n in range(order):
+        terms.append(distance**2 * (-1) ** n * (math.factorial(n + 2) / 2) / sigma ** (3 + n))
+        products = sum(math.comb(n, i) * slopes[i] * terms[n - i] for i in range(n + 1))
+        logs.append(terms[n] - 2.0 * torch.as_tensor(products).sum(-1, keepdim=True))  # u is 0 at the centre
+        slopes.append(torch.as_tensor(sum(math.comb(n, i) * slopes[i] * logs[n - i] for i in range(n + 1))))
+    return slopes[order]
 
 
 def _blur_axis(image: Tensor, taps: Tensor, radius: int, axis: int, mode: str, outside: float) -> Tensor:
     """Correlate ``image`` along ``axis`` with a symmetric kernel, the far, small terms first."""
     if radius == 0:
-        return image
+        return image if taps[0] == 1.0 else image * float(taps[0])
     size = image.shape[axis]
     index = border_indices(radius, size, mode).to(image.device)
     extended = image.index_select(axis, index.clamp(min=0))
