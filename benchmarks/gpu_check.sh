@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# All that only a GPU can show, in one call of under 10 minutes: builds the extension for one architecture, runs the op tests on CUDA, and
-# runs part of them under compute-sanitizer. Needs python3 with torch and the packages of pyproject.toml, nvcc, cmake and ninja; no network.
+# All that only a GPU can show, in one call of under 10 minutes: builds the extension for one architecture, runs the op tests on CUDA,
+# measures the ops on generated frames, and runs part of the tests under compute-sanitizer. Needs python3 with torch and the packages of pyproject.toml, nvcc, cmake and ninja; no network.
 # A tool that is absent or refused by the machine is reported as "not available" and fails nothing.
 #
 # Usage: benchmarks/gpu_check.sh [FOLDER]     writes FOLDER/gpu_check.txt and the logs (default: benchmarks/results)
 #   GPU_ARCH=90       compute capability to build for
-#   SANITIZE_S=60     seconds for each tool of compute-sanitizer
+#   SANITIZE_S=40     seconds for each tool of compute-sanitizer
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-benchmarks/results}
@@ -40,12 +40,13 @@ say "nvcc: $(nvcc --version 2>/dev/null | grep -o 'release [^,]*' || echo 'not a
 say "torch: $(python3 -c 'import torch; print(torch.__version__, torch.version.cuda)' 2>/dev/null || echo 'not available')"
 
 export ZOO_CUDA=1 ZOO_CUDA_ARCHS=${GPU_ARCH:-90} ZOO_BUILD_EXT=1 ZOO_WERROR=1 ZOO_REQUIRE_EXT=1 ZOO_REQUIRE_CUDA=1
-stage build 300 python3 -m pip install -q --no-build-isolation --no-deps --no-index --target "$site" .
+stage build 150 python3 -m pip install -q --no-build-isolation --no-deps --no-index --target "$site" .
 # Only `zoo` lies in $site; tests import it from there because the repository root is not on the path.
 export PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH} PYTHONSAFEPATH=1
 tests() { python3 -m pytest -q -p no:cacheprovider --import-mode=importlib tests/ops -k "cuda" "$@"; }
 export -f tests
-stage tests 180 bash -c tests
+stage tests 120 bash -c tests
+stage bench 150 env PYTHONPATH="$PYTHONPATH:$PWD/benchmarks" python3 benchmarks/bench_cuda.py --out "$out/cuda.json"
 
 # Only the CUDA tests that read and write each kernel's borders; the whole suite takes too long under the tools.
 sanitized="matches_reference or noncontiguous or empty"
@@ -54,7 +55,7 @@ for tool in memcheck racecheck initcheck; do
     say "$tool: not available (no compute-sanitizer)"
     continue
   fi
-  timeout "${SANITIZE_S:-60}" compute-sanitizer --tool "$tool" --error-exitcode 9 --target-processes all \
+  timeout "${SANITIZE_S:-40}" compute-sanitizer --tool "$tool" --error-exitcode 9 --target-processes all \
     python3 -m pytest -q -x -p no:cacheprovider --import-mode=importlib tests/ops -k "cuda and ($sanitized)" >"$out/gpu_$tool.log" 2>&1
   status=$?
   case $status in
