@@ -97,6 +97,7 @@ def predict(
         precision=precision,
         allow_product=allow_product,
         on_other=tally.add_other,
+        notify=note,
     )
     domain = str(loaded.card["domain"])
     note(f"{loaded.name} from {loaded.path}: classes {', '.join(loaded.labels)}")

@@ -227,3 +227,18 @@ def test_prepare_works_without_memory_for_the_weights() -> None:
     assert prepared.folded == 20
     assert {tensor.device.type for tensor in prepared.parameters()} == {"meta"}
     assert {tensor.dtype for tensor in prepared.parameters()} == {torch.bfloat16}
+
+
+def test_prepare_streams_the_stem_where_it_is_asked_to_or_the_map_is_large() -> None:
+    torch.manual_seed(0)
+    model = settled(zoo.create_model("resnet18", input_shape=SHAPE))
+    image = torch.rand(1, *SHAPE)
+    for precision, tolerance in TOLERANCE.items():
+        streamed = prepare_inference(model, precision=precision, stream=True)
+        assert streamed.folded == 19  # the first one is part of the streamed stem
+        assert change(model, streamed, image) <= tolerance
+    assert prepare_inference(model).folded == 20
+    with torch.device("meta"):
+        large = zoo.create_model("resnet18", input_shape=(1, 1024, 2048))
+    assert prepare_inference(large).folded == 19
+    assert prepare_inference(large, stream=False).folded == 20

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
-from tiny_run import SHAPE, STEPS, make_run, tiny_registry, two_levels, write_frame
+from tiny_run import SHAPE, STEPS, Level, make_run, tiny_registry, two_levels, write_frame
+from torch import Tensor
 
 import zoo
 from zoo.errors import DataError, MemoryLimitError, StorageError, UsageError
 from zoo.evaluation.inference import Classifier, ordered
 from zoo.prediction import Prediction, check_inputs, columns, expand, predict
+from zoo.registry import Registry, use_registry
 
 
 @pytest.fixture(autouse=True)
@@ -195,15 +197,45 @@ def test_a_frame_that_makes_the_model_nan_is_refused(run: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("batch_size", "remedy"), [(1, "--precision bf16"), (2, "a smaller --batch-size")])
-def test_a_batch_that_does_not_fit_says_what_to_do(run: Path, tmp_path: Path, batch_size: int, remedy: str) -> None:
-    def fail(_image: torch.Tensor) -> torch.Tensor:
+def test_a_batch_that_does_not_fit_says_what_to_do(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int, remedy: str
+) -> None:
+    def fail(_model: zoo.models.Prepared, _image: Tensor) -> Tensor:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     loaded = zoo.load(run)
-    loaded.model.forward = fail
+    monkeypatch.setattr(zoo.models.Prepared, "forward", fail)
     files = [write_frame(tmp_path / f"{level}.fits", level) for level in (0.5, 0.2)]
     with pytest.raises(MemoryLimitError, match=f"{batch_size} frames of 32x64 do not fit into the memory of cpu; use {remedy}"):
         list(predict(loaded, files, batch_size=batch_size, device="cpu"))
+
+
+class Deciding(Level):
+    """Its forward depends on the number of frames, which a traced graph cannot."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(image) if image.shape[0] > 0 else image.new_empty((0, self.num_classes))
+
+
+class DecidingPlugin:
+    """Registers `Deciding` in the place of `Level`."""
+
+    @zoo.hookimpl
+    def register_models(self, register: Callable[..., None]) -> None:
+        register("level", lambda *, num_classes, in_channels, input_shape: Deciding(num_classes, input_shape), input_shape=SHAPE)
+
+
+def test_a_model_that_runs_as_it_is_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    frame = write_frame(tmp_path / "a.fits", 0.9)
+    with use_registry(Registry.from_plugins([DecidingPlugin()])):
+        run = make_run(tmp_path / "run")
+        (row,) = predict(run, [frame], notify=told.append)
+        with pytest.warns(UserWarning, match="level runs as it is, .* cannot be traced"):
+            assert list(predict(run, [frame])) == [row]
+    assert row.predicted == "NSC"
+    assert len(told) == 1
+    assert told[0].startswith("level runs as it is, slower and in more memory than it could: it cannot be traced: TraceError")
 
 
 def test_any_number_of_classes(tmp_path: Path) -> None:

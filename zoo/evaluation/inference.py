@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -15,7 +17,7 @@ from torch import Generator, Tensor
 from zoo.data.geometry import AnySizePipeline
 from zoo.errors import DataError, FrameError, InputShapeError, MemoryLimitError, UsageError
 from zoo.frames import Frame
-from zoo.models import LoadedModel
+from zoo.models import LoadedModel, prepare_inference
 from zoo.stopwatch import part
 from zoo.training.device import find_device
 
@@ -68,22 +70,33 @@ class FittedPipeline(AnySizePipeline):
 
 
 class Classifier:
-    """A loaded model on a device, in inference mode.
+    """A loaded model on a device, prepared for inference (`zoo.models.prepare_inference`).
 
     Args:
-        loaded: the model with its pipeline.
+        loaded: the model with its pipeline; it stays as it is.
         device: ``auto`` (CUDA where there is one, else CPU), ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``fp32``, or ``bf16`` to run the model under bfloat16 autocast.
+        notify: is told where the model cannot be prepared and runs as it is; by default that is a warning.
 
     Raises:
         UsageError: the device is not there, or the precision is unknown.
     """
 
-    def __init__(self, loaded: LoadedModel, *, device: str = "auto", precision: str = "fp32") -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        device: str = "auto",
+        precision: str = "fp32",
+        notify: Callable[[str], object] | None = None,
+    ) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         self.loaded, self.device, self.precision = loaded, find_device(device), precision
-        loaded.model.eval().to(self.device)
+        self.model = prepare_inference(loaded.model.eval(), precision=precision, input_shape=loaded.input_shape, device=self.device)
+        if self.model.plain_because:
+            text = f"{loaded.name} runs as it is, slower and in more memory than it could: {self.model.plain_because}"
+            (notify or partial(warnings.warn, stacklevel=2))(text)
 
     def batch_size(self, wanted: int | None) -> int:
         """Return ``wanted``, or as many frames as hold about a million pixels together, from 1 to 16. Raises: UsageError: it is below 1."""
@@ -110,9 +123,7 @@ class Classifier:
                 with part("transfer"):
                     images = images.to(self.device)
                 with part("model"):
-                    batch = self.loaded.pipeline.run_batch(images)
-                    with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-                        logits = self.loaded.model(batch)
+                    logits = self.model(self.loaded.pipeline.run_batch(images))
                     values = logits.double().cpu()
         except RuntimeError as error:
             # Out of memory is torch.OutOfMemoryError on a GPU and a plain RuntimeError on a CPU.

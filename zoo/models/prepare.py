@@ -10,8 +10,10 @@ from torch import Tensor, fx, nn
 
 from zoo.errors import UsageError
 from zoo.models.prepare_graph import CONVOLUTIONS, note_shapes, simplify, trace
+from zoo.models.streaming import stream_stem
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+STREAM_BYTES = 1 << 25  # of the map of a stem for one frame; smaller ones fit into caches and are as fast as a whole
 
 
 class Prepared(nn.Module):
@@ -45,22 +47,24 @@ def prepare_inference(
     precision: str = "fp32",
     input_shape: tuple[int, int, int] | None = None,
     device: torch.device | str | None = None,
+    stream: bool | None = None,
 ) -> Prepared:
     """Return a module that gives the logits of ``model`` in eval mode, faster and in less memory. The model stays as it is.
 
     BatchNorm is folded into the layer before it, kernels lie in channels_last, which saves oneDNN the copies between its layout and ours,
-    ReLU works in place and after max-pooling, and 16-bit weights are converted once instead of in every call. In float32 the logits
-    differ from the plain ones by rounding (below 1e-4 for logits of order 1). Tensors that need no change share the model's memory, so
-    prepare again once the weights have changed.
+    ReLU works in place and after max-pooling, 16-bit weights are converted once instead of in every call, and a stem runs in strips where
+    its map is large (`stream_stem`). In float32 the logits differ from the plain ones by rounding (below 1e-4 for logits of order 1).
+    Tensors that need no change share the model's memory, so prepare again once the weights have changed.
 
     A model whose forward torch.fx cannot trace (Python decisions by values or shapes) runs as it is; ``plain_because`` says why.
 
     Args:
         model: any device, the meta device too; in training or eval mode.
         precision: ``fp32``; ``bf16`` or ``fp16`` for autocast, which the module brings with it.
-        input_shape: ``(C, H, W)`` of a frame; by default ``model.input_shape``. Without it sums get new memory, and a BatchNorm behind a
-            linear layer stays.
+        input_shape: ``(C, H, W)`` of a frame; by default ``model.input_shape``. Without it sums get new memory, a BatchNorm behind a linear
+            layer stays, and the stem runs as the model's does.
         device: by default where the model is.
+        stream: let the stem run in strips, or not; by default where its map takes 32 MiB a frame or more.
 
     Raises:
         UsageError: unknown precision, or a model that cannot be copied is in training mode. Such a model itself is moved to the device.
@@ -72,11 +76,12 @@ def prepare_inference(
         twin = _share(model, device)
     except Exception as error:  # whatever the attributes of a plugin's model raise when they are copied
         return Prepared(_as_it_is(model, device), precision, folded=0, plain_because=f"it cannot be copied: {_describe(error)}")
+    shape = input_shape or getattr(model, "input_shape", None)
+    _stream(twin, shape, dtype, stream)
     try:
         graph = trace(twin)
     except Exception as error:  # whatever forward does with a symbolic input
         return Prepared(twin, precision, folded=0, plain_because=f"it cannot be traced: {_describe(error)}")
-    shape = input_shape or getattr(model, "input_shape", None)
     if shape is not None:
         note_shapes(graph, shape, dtype)
     folded = simplify(graph)
@@ -98,6 +103,19 @@ def _as_it_is(model: nn.Module, device: torch.device | str | None) -> nn.Module:
     if any(module.training for module in model.modules()):
         raise UsageError(f"{type(model).__name__} cannot be copied, and is in training mode; call model.eval() before")
     return model if device is None else model.to(device)
+
+
+def _stream(model: nn.Module, input_shape: tuple[int, int, int] | None, dtype: torch.dtype | None, wanted: bool | None) -> None:
+    """Stream the stem, or switch it off, as it is wanted or by the size of its map."""
+    if wanted is None and input_shape is None:
+        return
+    streamed = stream_stem(model, wanted is not False)
+    if wanted is None and streamed and input_shape is not None:
+        convolution = model.get_submodule(streamed[0])
+        assert isinstance(convolution, nn.Conv2d)
+        pixels = input_shape[1] * input_shape[2] // (convolution.stride[0] * convolution.stride[1])
+        if convolution.out_channels * pixels * (dtype or torch.float32).itemsize < STREAM_BYTES:
+            stream_stem(model, False)
 
 
 def _lay_out(graph: fx.GraphModule, dtype: torch.dtype | None) -> None:

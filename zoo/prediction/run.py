@@ -31,6 +31,7 @@ def predict(
     precision: str = "fp32",
     allow_product: bool = False,
     on_other: Callable[[Path], object] | None = None,
+    notify: Callable[[str], object] | None = None,
 ) -> Iterator[Prediction]:
     """Classify files, one row per frame, in the order of the input.
 
@@ -51,6 +52,7 @@ def predict(
         precision: ``fp32``, or ``bf16``.
         allow_product: also classify products that the run was not trained on, such as ``flt`` after training on ``raw``.
         on_other: called with every file in a folder that is passed over, because its name is none of FITS files.
+        notify: is told where the model cannot be prepared for inference and runs as it is; by default that is a warning.
 
     Raises:
         StorageError: there is no such run. UsageError: an argument is out of range, or the device is not there.
@@ -60,7 +62,7 @@ def predict(
     if workers < 0:
         raise UsageError(f"workers must be >= 0, got {workers}")
     loaded = run if isinstance(run, LoadedModel) else load(run)
-    classifier = Classifier(loaded, device=device, precision=precision)
+    classifier = Classifier(loaded, device=device, precision=precision, notify=notify)
     products = None if allow_product else frozenset(loaded.card["products"])
     reader = _Reader(FittedPipeline(loaded, geometry), hdu, plane, products)
     return _rows(classifier, reader, expand(paths, on_other=on_other), classifier.batch_size(batch_size), workers)
