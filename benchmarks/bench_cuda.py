@@ -2,8 +2,8 @@
 
 What a call must read and write, divided by its time, is its bandwidth; ``share`` compares that with the copy's. Times are the device's own,
 between two events around several calls, in turn with the copy. Every rival is checked against zoo first.
-Run: ``python benchmarks/bench_cuda.py [--batch N] [--repeats N] [--only WORD] [--out FILE]``; with ``--device cpu`` it can be tried without a
-GPU, and writes nothing.
+Run: ``python benchmarks/bench_cuda.py [--batch N] [--repeats N] [--only WORD] [--out FILE]``; ``--device cpu`` tries it without a GPU and
+writes nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All that only a GPU can show, in one call of under 10 minutes: builds the extension for one architecture, runs the op tests on CUDA,
-# measures the ops on generated frames, and runs part of the tests under compute-sanitizer. Needs python3 with torch and the packages of pyproject.toml, nvcc, cmake and ninja; no network.
-# A tool that is absent or refused by the machine is reported as "not available" and fails nothing.
+# measures the ops on generated frames, and runs part of the tests under compute-sanitizer. Needs python3 with torch and the packages of
+# pyproject.toml, nvcc, cmake and ninja; no network. A tool that is absent or refused by the machine is reported as "not available" and fails nothing.
 #
 # Usage: benchmarks/gpu_check.sh [FOLDER]     writes FOLDER/gpu_check.txt and the logs (default: benchmarks/results)
 #   GPU_ARCH=90       compute capability to build for
