@@ -101,6 +101,7 @@ def evaluate(
             device=device,
             precision=precision,
             allow_product=allow_product,
+            notify=note,
             progress=report,
         )
     if csv_path is not None:

@@ -52,6 +52,7 @@ def evaluate(
     allow_product: bool = False,
     store: bool = True,
     progress: Report | None = None,
+    notify: Callable[[str], object] | None = None,
 ) -> Evaluation:
     """Measure a run on labelled frames.
 
@@ -68,6 +69,7 @@ def evaluate(
         allow_product: also score frames of products that the run was not trained on; otherwise they are refused.
         store: whether to write the result to ``evaluations/`` of the run; one of the same model and frames is replaced.
         progress: called with the name of a stage, how many units of it are done, and how many there are.
+        notify: as for `zoo.predict`.
 
     Returns: scores of the frames that could be read; `Evaluation.refused` holds the others.
 
@@ -80,7 +82,7 @@ def evaluate(
     if workers < 0:
         raise UsageError(f"workers must be >= 0, got {workers}")
     loaded = run if isinstance(run, LoadedModel) else load(run)
-    classifier = Classifier(loaded, device=device, precision=precision)
+    classifier = Classifier(loaded, device=device, precision=precision, notify=notify)
     frames_per_pass = classifier.batch_size(batch_size)
     report = progress or (lambda stage, done, total: None)
     opening = partial(report, "opening the data")
