@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from zoo.costs.hardware import FITS, verdict
 from zoo.costs.kernels import Copies, onednn_copies
 from zoo.costs.settings import Settings
 from zoo.costs.tape import Change, Peak, StepMemory
 from zoo.costs.trace import record_step
+from zoo.models import checkpoint_blocks, prepare_inference, stream_stem
 
 Budgets = Sequence[tuple[int, int]]
 
@@ -34,7 +37,7 @@ class Fitting:
     Args:
         model: any device.
         input_shape: ``(C, H, W)`` of one frame.
-        training: a training step instead of an inference.
+        training: a training step as `zoo.train` makes it, instead of an inference as `zoo.predict` and `zoo.evaluate` make it.
         copies: of the kernels, as `record_step` takes them.
     """
 
@@ -47,7 +50,7 @@ class Fitting:
         """Return the memory of a step with these settings as a function of the batch."""
         kind = settings._replace(batch=1, accumulate=min(settings.accumulate, 2))
         if kind not in self._known:
-            self._known[kind] = StepMemory(self._recorder(kind))
+            self._known[kind] = StepMemory(self._recorder(kind) if self._training else self._inference_recorder(kind))
         return self._known[kind]
 
     def peak(self, settings: Settings) -> Peak:
@@ -57,16 +60,37 @@ class Fitting:
     def remedy(self, asked: Settings, limit: int) -> Settings | None:
         """Return the mildest change of the settings with which the step fits into ``limit`` bytes, ``None`` where none does.
 
-        bfloat16 comes first, then smaller batches, in training as many per optimizer step as make up the old one, then both; SGD in place
-        of AdamW, which is another training, comes last.
+        In training a streamed stem comes first, which changes nothing but rounding, then bfloat16. Next are checkpointed blocks, which cost
+        time, and smaller batches, as many per optimizer step as make up the old one, which change what BatchNorm sees: without BatchNorm
+        they come before the blocks. Last is SGD without an average of the weights, which is another training. Inference has bfloat16 and
+        smaller batches.
         """
-        for optimizer in dict.fromkeys((asked.optimizer, "sgd") if self._training else (asked.optimizer,)):
-            for precision, cut in ((asked.precision, False), ("bf16", False), (asked.precision, True), ("bf16", True)):
-                tried = asked._replace(optimizer=optimizer, precision=precision)
-                fitting = self._cut(tried, limit) if cut else tried
-                if fitting not in (None, asked) and self.peak(fitting).total <= limit:
-                    return fitting
+        for tried, cut in self._changes(asked):
+            fitting = self._cut(tried, limit) if cut else tried
+            if fitting not in (None, asked) and self.peak(fitting).total <= limit:
+                return fitting
         return None
+
+    def _changes(self, asked: Settings) -> Iterator[tuple[Settings, bool]]:
+        """Settings from the mildest to the strongest change, each with whether its batch may be cut too."""
+        precisions = tuple(dict.fromkeys((asked.precision, "bf16")))
+        if not self._training:
+            yield from ((asked._replace(precision=precision), cut) for cut in (False, True) for precision in precisions)
+            return
+        streams, checkpoints = self._has(stream_stem), self._has(checkpoint_blocks)
+        stronger = [(False, checkpoints), (True, False), (True, checkpoints)]  # smaller batches, checkpointed blocks
+        if not any(isinstance(module, _NormBase) for module in self._model.modules()):
+            stronger = [(True, False), (False, checkpoints), (True, checkpoints)]
+        for base in dict.fromkeys((asked, asked._replace(optimizer="sgd", ema=False))):
+            for cut, checkpoint in ((False, False), *stronger):
+                for precision in precisions:
+                    yield base._replace(precision=precision, stream=base.stream or streams, checkpoint=base.checkpoint or checkpoint), cut
+
+    def _has(self, change: Callable[[nn.Module, bool], list[str]]) -> bool:
+        """Whether a change of the model finds anything to change."""
+        found = bool(change(self._model, True))
+        change(self._model, False)
+        return found
 
     def _cut(self, settings: Settings, limit: int) -> Settings | None:
         """The settings with the largest batch that fits, and in training divides the one that was asked for."""
@@ -81,24 +105,49 @@ class Fitting:
         return None
 
     def _recorder(self, kind: Settings) -> Callable[[int], list[Change]]:
-        state = optimizer_bytes(self._model, kind.optimizer) if self._training else 0
+        state = optimizer_bytes(self._model, kind.optimizer)
 
         def record(batch: int) -> list[Change]:
-            tape, complete = record_step(
-                self._model,
-                self._shape,
-                batch=batch,
-                training=self._training,
-                precision=kind.precision,
-                optimizer_bytes=state,
-                accumulate=kind.accumulate > 1,
-                ema=kind.ema,
-                copies=self._copies,
-            )
+            with _changed(self._model, kind):
+                tape, complete = record_step(
+                    self._model,
+                    self._shape,
+                    batch=batch,
+                    training=True,
+                    precision=kind.precision,
+                    optimizer_bytes=state,
+                    accumulate=kind.accumulate > 1,
+                    ema=kind.ema,
+                    copies=self._copies,
+                )
             self.complete = self.complete and complete
             return tape
 
         return record
+
+    def _inference_recorder(self, kind: Settings) -> Callable[[int], list[Change]]:
+        prepared = prepare_inference(self._model.eval(), precision=kind.precision, input_shape=self._shape)
+
+        def record(batch: int) -> list[Change]:
+            tape, complete = record_step(prepared, self._shape, batch=batch, training=False, copies=self._copies)
+            self.complete = self.complete and complete
+            return tape
+
+        return record
+
+
+@contextlib.contextmanager
+def _changed(model: nn.Module, kind: Settings) -> Iterator[None]:
+    """Streaming and checkpointing inside the block; the stem comes first, which is found by tracing the plain model."""
+    try:
+        if kind.stream:
+            stream_stem(model)
+        if kind.checkpoint:
+            checkpoint_blocks(model)
+        yield
+    finally:
+        checkpoint_blocks(model, False)
+        stream_stem(model, False)
 
 
 def fit_model(

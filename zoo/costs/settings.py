@@ -14,6 +14,8 @@ class Settings(NamedTuple):
         optimizer: ``adamw``, or ``sgd`` with momentum; of no effect in inference.
         accumulate: passes per optimizer step.
         ema: an average of the weights is kept beside them.
+        stream: the stem is streamed (`zoo.models.stream_stem`) in training; in inference `zoo.models.prepare_inference` decides that.
+        checkpoint: blocks keep their input only (`zoo.models.checkpoint_blocks`) in training.
     """
 
     batch: int = 1
@@ -21,3 +23,5 @@ class Settings(NamedTuple):
     optimizer: str = "adamw"
     accumulate: int = 1
     ema: bool = False
+    stream: bool = False
+    checkpoint: bool = False

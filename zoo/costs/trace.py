@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from zoo.costs.kernels import Copies
 from zoo.costs.tape import Change
+from zoo.ops.library import kernel_of
 
 
 def record_step(
@@ -59,9 +60,8 @@ def record_step(
     recorder = _Recorder(copies)
     # On a build without CUDA fake CUDA tensors abort the process, so the sizes are those of the CPU's operations.
     with FakeTensorMode(allow_non_fake_inputs=True), _mode_of(model, training=training), recorder.follow(model):
-        shells = {name: _shell(parameter, training) for name, parameter in model.named_parameters()}
+        shells = {id(tensor): _shell(tensor, training) for tensor in (*model.parameters(), *model.buffers())}
         learned = [shell for shell in shells.values() if shell.requires_grad]
-        shells |= {name: _shell(buffer.detach(), training) for name, buffer in model.named_buffers()}
         images, labels = torch.empty(batch, *input_shape), torch.zeros(batch, dtype=torch.long)
         for shell in shells.values():
             recorder.hold(shell, "weights")
@@ -77,9 +77,14 @@ def record_step(
                 shell.register_post_accumulate_grad_hook(recorder.learn)  # type: ignore[no-untyped-call]
         recorder.phase = "forward"
         try:
-            with recorder, torch.set_grad_enabled(training), torch.autograd.graph.saved_tensors_hooks(recorder.keep, lambda kept: kept):
+            with (
+                _replaced(model, shells),
+                recorder,
+                torch.set_grad_enabled(training),
+                torch.autograd.graph.saved_tensors_hooks(recorder.keep, lambda kept: kept),
+            ):
                 with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
-                    logits = torch.func.functional_call(model, shells, (images,))
+                    logits = model(images)
                 if training:
                     recorder.layer = "loss"
                     loss = F.cross_entropy(logits.float(), labels)
@@ -137,7 +142,12 @@ class _Recorder(TorchDispatchMode):
             self.hold(parameter.grad, "gradients")
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
-        result = func(*args, **(kwargs or {}))
+        kernel = kernel_of(func) if func.namespace == "zoo" else None
+        if kernel is None:
+            result = func(*args, **(kwargs or {}))
+        else:
+            with self:  # an op that is made of others, which hold memory in between
+                result = kernel(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
                 self.hold(leaf)
@@ -159,6 +169,10 @@ class _Recorder(TorchDispatchMode):
             def at_work(_: Any) -> None:
                 self.layer = layer
 
+            if (
+                self.phase == "backward"
+            ):  # a block that is computed again: nobody runs this graph, and to hold it would be to hold its tensors
+                return
             nodes = [leaf.grad_fn for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
             while nodes:
                 node = nodes.pop()
@@ -204,8 +218,28 @@ def _mode_of(model: nn.Module, *, training: bool) -> Iterator[None]:
             module.training = was_training
 
 
+@contextlib.contextmanager
+def _replaced(model: nn.Module, shells: Mapping[int, Tensor]) -> Iterator[None]:
+    """Other tensors in the place of parameters and buffers inside the block, in the backward pass too, where blocks may run again.
+
+    Args:
+        model: gets its own tensors back. shells: ``id`` of a parameter or buffer -> what takes its place.
+    """
+    tables: list[dict[str, Any]] = [table for module in model.modules() for table in (module._parameters, module._buffers)]
+    own = [dict(table) for table in tables]
+    try:
+        for table in tables:
+            table.update({name: shells[id(tensor)] for name, tensor in table.items() if tensor is not None})
+        yield
+    finally:
+        for table, tensors in zip(tables, own, strict=True):
+            table.update(tensors)
+
+
 def _shell(tensor: Tensor, training: bool) -> Tensor:
     """A fake tensor in the place of a parameter or buffer; for training, kernels lie in channels_last as `zoo.train` has them."""
-    layout = torch.channels_last if training and tensor.ndim == 4 else torch.contiguous_format
-    shell = torch.empty(tensor.shape, dtype=tensor.dtype, memory_format=layout)
+    if training and tensor.ndim == 4:
+        shell = torch.empty(tensor.shape, dtype=tensor.dtype, memory_format=torch.channels_last)
+    else:
+        shell = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
     return shell.requires_grad_(tensor.requires_grad and training)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 _LIBRARY = torch.library.Library("zoo", "FRAGMENT")  # type: ignore[no-untyped-call]
+_KERNELS: dict[str, Callable[..., Any]] = {}  # of ops that `define_op` made
 
 
 def register_op(
@@ -60,6 +61,12 @@ def define_op(schema: str, kernel: Callable[..., Any], fake: Callable[..., Any])
     _LIBRARY.define(schema)  # type: ignore[no-untyped-call]
     _LIBRARY.impl(name, kernel, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"zoo::{name}", fake, lib=_LIBRARY)
+    _KERNELS[f"zoo::{name}"] = kernel
+
+
+def kernel_of(operation: torch._ops.OpOverload) -> Callable[..., Any] | None:
+    """Return what computes an op of `define_op`, and ``None`` for all others: with fake tensors it shows what memory it needs."""
+    return _KERNELS.get(operation.name())  # type: ignore[no-untyped-call]
 
 
 def overlapping(a: Tensor, b: Tensor) -> bool:
