@@ -40,6 +40,11 @@ def test_settings_that_fit_are_found_and_their_peak_is_told() -> None:
     assert found[0] != asked
     assert found[1].total < peak.total
     assert find_settings("resnet18", asked, MIB, input_shape=SHAPE) is None
+    everything = ("precision", "batch", "stream", "checkpoint", "optimizer", "ema")
+    assert find_settings("resnet18", asked, peak.total - 1, input_shape=SHAPE, fixed=everything) is None
+    kept = find_settings("resnet18", asked, peak.total - 1, input_shape=SHAPE, fixed=("stream", "precision"))
+    assert kept is not None
+    assert (kept[0].stream, kept[0].precision) == (asked.stream, asked.precision)
 
 
 @pytest.mark.parametrize(

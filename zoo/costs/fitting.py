@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from torch import nn
@@ -57,33 +57,42 @@ class Fitting:
         """Return the peak of a step with these settings."""
         return self.memory(settings).peak(settings.batch)
 
-    def remedy(self, asked: Settings, limit: int) -> Settings | None:
+    def remedy(self, asked: Settings, limit: int, fixed: Collection[str] = ()) -> Settings | None:
         """Return the mildest change of the settings with which the step fits into ``limit`` bytes, ``None`` where none does.
 
         In training a streamed stem comes first, which changes nothing but rounding, then bfloat16. Next are checkpointed blocks, which cost
         time, and smaller batches, as many per optimizer step as make up the old one, which change what BatchNorm sees: without BatchNorm
         they come before the blocks. Last is SGD without an average of the weights, which is another training. Inference has bfloat16 and
         smaller batches.
+
+        Args:
+            asked: the settings. limit: bytes.
+            fixed: names of settings that stay as they are.
         """
-        for tried, cut in self._changes(asked):
+        for tried, cut in self._changes(asked, fixed):
             fitting = self._cut(tried, limit) if cut else tried
             if fitting not in (None, asked) and self.peak(fitting).total <= limit:
                 return fitting
         return None
 
-    def _changes(self, asked: Settings) -> Iterator[tuple[Settings, bool]]:
+    def _changes(self, asked: Settings, fixed: Collection[str]) -> Iterator[tuple[Settings, bool]]:
         """Settings from the mildest to the strongest change, each with whether its batch may be cut too."""
-        precisions = tuple(dict.fromkeys((asked.precision, "bf16")))
+        precisions = tuple(dict.fromkeys((asked.precision,) if "precision" in fixed else (asked.precision, "bf16")))
+        cuts = (False,) if "batch" in fixed else (False, True)
         if not self._training:
-            yield from ((asked._replace(precision=precision), cut) for cut in (False, True) for precision in precisions)
+            yield from ((asked._replace(precision=precision), cut) for cut in cuts for precision in precisions)
             return
-        streams, checkpoints = self._has(stream_stem), self._has(checkpoint_blocks)
+        streams = "stream" not in fixed and self._has(stream_stem)
+        checkpoints = "checkpoint" not in fixed and self._has(checkpoint_blocks)
         stronger = [(False, checkpoints), (True, False), (True, checkpoints)]  # smaller batches, checkpointed blocks
         if not any(isinstance(module, _NormBase) for module in self._model.modules()):
             stronger = [(True, False), (False, checkpoints), (True, checkpoints)]
-        for base in dict.fromkeys((asked, asked._replace(optimizer="sgd", ema=False))):
+        other = asked._replace(
+            optimizer=asked.optimizer if "optimizer" in fixed else "sgd", ema=asked.ema if "ema" in fixed else False
+        )  # another training
+        for base in dict.fromkeys((asked, other)):
             for cut, checkpoint in ((False, False), *stronger):
-                for precision in precisions:
+                for precision in precisions if cut in cuts else ():
                     yield base._replace(precision=precision, stream=base.stream or streams, checkpoint=base.checkpoint or checkpoint), cut
 
     def _has(self, change: Callable[[nn.Module, bool], list[str]]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from zoo.costs.process import MEASURED, run_job
@@ -59,6 +59,7 @@ def find_settings(
     asked: Settings,
     limit_bytes: int,
     *,
+    fixed: Collection[str] = (),
     train: bool = True,
     options: Mapping[str, object] | None = None,
     input_shape: tuple[int, int, int] | None = None,
@@ -71,9 +72,13 @@ def find_settings(
 
     The order is that of `zoo.costs.fitting.Fitting.remedy`. Other arguments and errors as `predict_peaks`.
 
+    Args:
+        model: as there. asked: the settings to begin with. limit_bytes: of tensors.
+        fixed: names of `Settings` that stay as they are; ``batch`` stands for ``accumulate`` too.
+
     Returns: the settings and their peak, or ``None`` where none fit.
     """
-    job = {**_job(train, num_classes, freeze_until, device), "limit_bytes": limit_bytes}
+    job = {**_job(train, num_classes, freeze_until, device), "limit_bytes": limit_bytes, "fixed": list(fixed)}
     found = _ask(model, [asked], job, options=options, input_shape=input_shape, threads=threads)
     return (Settings(**found["fitting"]), _peak(found["peak"])) if found["fitting"] else None
 

@@ -29,7 +29,7 @@ def predict(job: Job, tell: Tell) -> dict[str, Any]:
     if "limit_bytes" not in job:
         return {"status": MEASURED, "peaks": [dataclasses.asdict(fitting.peak(each)) for each in wanted]}
     (asked,), limit = wanted, job["limit_bytes"]
-    found = asked if fitting.peak(asked).total <= limit else fitting.remedy(asked, limit)
+    found = asked if fitting.peak(asked).total <= limit else fitting.remedy(asked, limit, job["fixed"])
     return {
         "status": MEASURED,
         "fitting": found and found._asdict(),
