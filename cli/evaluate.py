@@ -23,7 +23,9 @@ SCORES = {
     "recall": "recall",
     "f1": "F1",
     "roc_auc": "ROC-AUC",
+    "average_precision": "average precision",
 }
+LOSSES = {"log_loss": "log loss", "brier": "Brier score", "calibration_error": "expected calibration error"}
 LISTED = 10
 
 
@@ -44,6 +46,7 @@ LISTED = 10
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Arithmetic of the model.")
 @click.option("--batch-size", type=click.IntRange(1), help="Frames per pass of the model.  [default: a million pixels, 1 to 16]")
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Threads that read and preprocess.")
+@click.option("--frame-cache", metavar="SIZE", default="off", envvar="ZOO_FRAME_CACHE", help="Disk space for prepared frames, as 20GB.")
 @click.option("--allow-product", is_flag=True, help="Also score products the run was not trained on.")
 @click.option(
     "--min-lower",
@@ -67,6 +70,7 @@ def evaluate(
     precision: str,
     batch_size: int | None,
     workers: int,
+    frame_cache: str,
     allow_product: bool,
     min_lower: float | None,
 ) -> None:
@@ -101,6 +105,7 @@ def evaluate(
             device=device,
             precision=precision,
             allow_product=allow_product,
+            frame_cache=frame_cache,
             notify=note,
             progress=report,
         )
@@ -127,7 +132,8 @@ def _print_tables(result: Evaluation) -> None:
         for name, title in SCORES.items()
     ]
     columns = ["score", "value", "lower", "upper", "best shortcut", "note"]
-    emit_table(columns, [*rows, ["log loss", scores.log_loss, None, None, None, ""]], title=of, notes=[*notes, _say_shortcut(result)])
+    rows += [[title, getattr(scores, name), None, None, None, ""] for name, title in LOSSES.items()]
+    emit_table(columns, rows, title=of, notes=[*notes, _say_shortcut(result)])
     click.echo()
     classes = [
         [

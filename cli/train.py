@@ -43,6 +43,7 @@ GROUPS = {  # title -> the option that it begins with
     type=click.Choice(GEOMETRIES),
     help=f"What becomes of frames of other sizes than most. [default: {DATA_DEFAULTS.geometry}]",
 )
+@click.option("--frame-cache", metavar="SIZE", help="Disk space for preprocessed frames, as 20GB. [default: off]")
 @click.option("--baselines/--no-baselines", default=None, help="Fit the three baselines that a network has to beat.")
 @click.option("--step", "steps", multiple=True, metavar="SPEC", help="Step of the pipeline, as normalize:lower=1,upper=99; in order.")
 @click.option(

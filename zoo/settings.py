@@ -18,6 +18,8 @@ DEFAULT_FILE = "zoo.toml"
 GEOMETRIES = ("resize", "crop", "pad", "refuse")
 """Rules for frames of other sizes; `zoo.data.geometry` says what they do."""
 
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[kMGT]i?B)", re.IGNORECASE)
+_UNITS = {"B": 1} | {f"{unit}{mark}": base**power for power, unit in enumerate("KMGT", 1) for mark, base in (("B", 1000), ("IB", 1024))}
 _NAMED = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<options>[^\[\]]*)\])?")
 
 # Variables that are no setting of a run: they steer the build, the plugins, the caches and the tests.
@@ -128,6 +130,16 @@ def add_options(text: str, options: Mapping[str, Any]) -> tuple[str, dict[str, A
         if key in given:
             raise UsageError(f"{text}: option {key!r} is given twice: {given[key]!r} and {str(value)!r}")
     return name, {**given, **options}
+
+
+def parse_bytes(text: str) -> int:
+    """``"20GB"``, ``"512 MiB"`` as bytes; kB is 1000 and KiB 1024; ``0`` and ``off`` are 0. Raises: UsageError: any other form."""
+    if text.strip().casefold() in ("0", "off"):
+        return 0
+    found = _BYTES.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"a number of bytes is written with its unit, such as 20GB or 512MiB, or off; got {text!r}")
+    return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -32,7 +32,7 @@ FILE_MODE = 0o666 & ~_MASK
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``; on success make what was written there ``path``, on an error remove it.
 
     The file is fsynced before it is renamed and its folder after, so a power cut leaves the old file or the new one. A missing
@@ -40,6 +40,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Args:
         path: the file to write; an existing one is replaced, with its permission bits kept.
+        durable: whether to fsync. Without, a power cut may leave an empty or torn file under the name: only for what can be made again and
+            carries a checksum.
 
     Yields: a path that does not exist yet. The caller creates a regular file there and closes it.
 
@@ -59,17 +61,18 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         if not temporary.is_file():
             raise StorageError(f"{target}: nothing was written to its temporary file {temporary.name}")
-        adopt(temporary, target)
+        adopt(temporary, target, durable=durable)
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
-def adopt(temporary: Path, path: Path) -> None:
+def adopt(temporary: Path, path: Path, *, durable: bool = True) -> None:
     """Make a finished file ``path``, which is in the same folder; it is fsynced before it is renamed, and the folder after.
 
     Args:
         temporary: the file as it was written. path: its name from now on; an existing file is replaced, with its permission bits kept.
+        durable: whether to fsync, see `atomic_path`.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -77,9 +80,11 @@ def adopt(temporary: Path, path: Path) -> None:
     try:
         if path.exists():
             shutil.copymode(path, temporary)
-        _fsync(temporary)
+        if durable:
+            _fsync(temporary)
         temporary.replace(path)
-        _fsync(path.parent)
+        if durable:
+            _fsync(path.parent)
     except OSError as err:
         raise write_error(path, err) from err
 

@@ -15,6 +15,7 @@ from astropy.io import fits
 from click.testing import CliRunner, Result
 from tiny_run import make_run, tiny_registry, two_levels, write_frame
 
+from zoo.cli.data import data
 from zoo.cli.evaluate import evaluate
 from zoo.data import Manifest
 from zoo.errors import CheckFailedError, DataError, StorageError, UsageError
@@ -84,7 +85,11 @@ def test_the_best_rule_without_pixels_stands_beside_the_accuracy(run: str, liste
     listed.write_text(re.sub(r",NSC,(N\d),ACS/WFC", r",NSC,\1,WFC3/UVIS", text))
     result = _zoo(run, "--data", str(listed))
     scores, _, _, others, groups = _tables(result.stdout)
-    assert [row["best shortcut"] for row in scores] == ["1", "1", "1", "", "", "", "", ""]
+    assert {row["score"]: row["best shortcut"] for row in scores if row["best shortcut"]} == {
+        "accuracy": "1",
+        "balanced accuracy": "1",
+        "macro accuracy per target": "1",
+    }
     assert others[1]["on the same frames"] == "shortcut: instrument"
     assert float(others[1]["accuracy"]) == 1.0
     assert {row["best shortcut"] for row in groups} == {"1"}
@@ -94,6 +99,19 @@ def test_the_best_rule_without_pixels_stands_beside_the_accuracy(run: str, liste
     assert [one["gain"]["estimate"] for one in shortcut] == [pytest.approx(-2 / 16)]
     (stored,) = (Path(run) / "evaluations").glob("*/evaluation.json")
     assert json.loads(stored.read_text())["shortcuts"][0]["accuracy"]["estimate"] == 1.0
+
+
+def test_cached_frames_give_the_same_evaluation(run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    plain = _zoo(run, "--csv", str(tmp_path / "plain.csv"))
+    first = _zoo(run, "--csv", str(tmp_path / "first.csv"), "--frame-cache", "1MB")
+    assert CliRunner().invoke(data, ["cache", "show"]).stdout.split("\n")[1].split("\t")[1] == "16"
+    monkeypatch.setattr("zoo.frames.fits.open_source", None)  # nothing is opened any more
+    again = _zoo(run, "--csv", str(tmp_path / "again.csv"), "--frame-cache", "1MB")
+    assert again.exception is None
+    assert plain.stdout == first.stdout == again.stdout
+    assert (tmp_path / "plain.csv").read_text() == (tmp_path / "first.csv").read_text() == (tmp_path / "again.csv").read_text()
+    assert "removed 16 frames" in CliRunner().invoke(data, ["cache", "clear"]).stderr
 
 
 def test_json_is_one_document(run: str) -> None:

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from zoo.data.cache import CachedFrames, FrameCache, is_deterministic
 from zoo.data.dataset import DataSet
 from zoo.data.manifest import Row
 from zoo.data.split import draw
@@ -86,6 +87,7 @@ class Loader:
         shape: ``(1, H, W)`` of the preprocessed frames; by default the first readable frame tells.
         part: ``(rank, size)``: read only the part of every batch that falls to this one of several processes (`part_of`). All processes get
             the same number of batches; the part of a short one may be empty.
+        cache: keeps preprocessed frames between epochs and runs; not used in training with a frame part that draws.
 
     Attributes:
         skipped: every frame that the current iteration has skipped so far.
@@ -113,6 +115,7 @@ class Loader:
         reuse: bool = False,
         shape: tuple[int, int, int] | None = None,
         part: tuple[int, int] = (0, 1),
+        cache: FrameCache | None = None,
     ) -> None:
         for name, value, least in (("batch_size", batch_size, 1), ("prefetch", prefetch, 1), ("workers", workers, 0), ("start", start, 0)):
             if value < least:
@@ -140,6 +143,8 @@ class Loader:
             self._plan.pop()
         self._shape, self.part = shape, part
         self._most = -(-batch_size // part[1])
+        used = cache if is_deterministic(pipeline, training=training) else None
+        self._cached = CachedFrames(used, dataset, pipeline) if used is not None else None
 
     def __len__(self) -> int:
         """Batches that an iteration gives, without the ones before ``start``."""
@@ -193,6 +198,12 @@ class Loader:
             if pool is not None:
                 pool.shutdown(wait=True, cancel_futures=True)
 
+    def read(self, row: Row, generator: torch.Generator | None, out: Tensor) -> Tensor:
+        """The preprocessed frame of a row, ``(1, H, W)``; in ``out`` unless it comes from the cache."""
+        if self._cached is not None:
+            return self._cached.read(row, out)
+        return self.pipeline.run_frame(self.dataset.open(row), generator=generator, out=out)
+
     def _find_shape(self) -> tuple[int, int, int]:
         """Preprocess frames, in the order of the rows, until one succeeds."""
         for row in self.rows:
@@ -231,9 +242,7 @@ class _Assembly:
         loader, row = self.loader, self.loader.rows[self.indices[place]]
         out = self.buffer[place]
         try:
-            image = loader.pipeline.run_frame(
-                loader.dataset.open(row), generator=self._generators[place] if self._generators else None, out=out
-            )
+            image = loader.read(row, self._generators[place] if self._generators else None, out)
             if image.data_ptr() != out.data_ptr():
                 if image.shape != out.shape:
                     raise DataError(

@@ -21,6 +21,7 @@ import zoo
 from zoo import storage
 from zoo.data import DataSet, Row
 from zoo.data.baselines import Baselines
+from zoo.data.cache import CachedFrames, open_cache
 from zoo.errors import DataError, UsageError, ZooError
 from zoo.evaluation import metrics
 from zoo.evaluation.inference import Classifier, FittedPipeline, classify, list_other_products, other_product, refusal_code
@@ -51,6 +52,7 @@ def evaluate(
     precision: str = "fp32",
     allow_product: bool = False,
     store: bool = True,
+    frame_cache: int | str = "off",
     progress: Report | None = None,
     notify: Callable[[str], object] | None = None,
 ) -> Evaluation:
@@ -68,6 +70,7 @@ def evaluate(
         batch_size, workers, device, precision: as for `zoo.predict`.
         allow_product: also score frames of products that the run was not trained on; otherwise they are refused.
         store: whether to write the result to ``evaluations/`` of the run; one of the same model and frames is replaced.
+        frame_cache: bytes, or a text such as ``20GB``, for preprocessed frames kept on disk, see `zoo.data.cache`.
         progress: called with the name of a stage, how many units of it are done, and how many there are.
         notify: as for `zoo.predict`.
 
@@ -90,7 +93,9 @@ def evaluate(
     chosen = select_data(
         loaded, data, split=split, root=root, labels=labels, target_regex=target_regex, hdu=hdu, plane=plane, progress=opening
     )
-    reader = _Reader(chosen.data, pipeline, None if allow_product else frozenset(loaded.card["products"]))
+    cache = open_cache(frame_cache)
+    cached = CachedFrames(cache, chosen.data, pipeline) if cache is not None else None
+    reader = _Reader(chosen.data, pipeline, None if allow_product else frozenset(loaded.card["products"]), cached)
     started = time.perf_counter()
     frames = tuple(_run(classifier, reader, chosen, frames_per_pass, workers, report))
     facts: dict[str, str | float] = {
@@ -113,6 +118,7 @@ class _Reader:
     data: DataSet
     pipeline: FittedPipeline
     products: frozenset[str] | None
+    cached: CachedFrames | None = None
 
     def __call__(self, row: Row) -> list[tuple[FrameResult, Tensor | None]]:
         path = str(self.data.manifest.path_of(row))
@@ -120,20 +126,23 @@ class _Reader:
             path, row.hdu, row.plane, row.rootname, row.target, row.label, row.instrument, row.filter, row.product, row.exptime
         )
         try:
-            frame = self.data.open(row)
-            info = frame.info
-            result = replace(
-                result,
-                rootname=row.rootname or info.rootname,
-                instrument=row.instrument or info.instrument,
-                filter=row.filter or info.filter,
-                product=row.product or info.product,
-                exptime=info.exptime if math.isnan(row.exptime) else row.exptime,
-                adapted=self.pipeline.adapts(frame),
-            )
+            key = self.cached.key(row) if self.cached else None
+            image, facts = (self.cached.cache.load(key) if self.cached and key else None) or (None, {})
+            frame = None
+            if image is None:
+                frame = self.data.open(row)
+                facts = {name: getattr(frame.info, name) for name in ("rootname", "instrument", "filter", "product", "exptime")}
+                facts["adapted"] = self.pipeline.adapts(frame)
+            told = {name: getattr(row, name) or facts[name] for name in ("rootname", "instrument", "filter", "product")}
+            exptime = facts["exptime"] if math.isnan(row.exptime) else row.exptime
+            result = replace(result, **told, exptime=exptime, adapted=facts["adapted"])
             if message := other_product(result.product, self.products):
                 return [(replace(result, status="refused", code="other-product", message=f"{path}: {message}"), None)]
-            return [(result, self.pipeline.run_frame(frame))]
+            if frame is not None:
+                image = self.pipeline.run_frame(frame)
+                if self.cached:
+                    self.cached.keep(row, key, image, facts)
+            return [(result, image)]
         except (ZooError, OSError) as error:
             return [(replace(result, status="refused", code=refusal_code(error), message=str(error)), None)]
 

@@ -52,4 +52,5 @@ def _loader(plan: Plan, rows: tuple[Row, ...], *, epoch: int = 0, start: int = 0
         workers=plan.config.train.workers,
         shape=plan.input_shape,
         part=plan.ranks.part,
+        cache=plan.frame_cache,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from zoo.errors import SettingsError
-from zoo.settings import GEOMETRIES, add_options, check_keys, dump_toml, read_toml
+from zoo.settings import GEOMETRIES, add_options, check_keys, dump_toml, parse_bytes, read_toml
 
 OPTIMIZERS = {"adamw": 1e-3, "sgd": 0.01}  # name -> learning rate when none is given
 SCHEDULES = ("cosine", "constant", "step")
@@ -50,6 +50,7 @@ class DataSettings:
         allow_product: train although the frames are of different HST products.
         geometry: what happens to frames of other sizes than most: ``resize``, ``crop``, ``pad`` or ``refuse``, see `zoo.data.geometry`.
         baselines: fit the three baselines that a network has to beat; costs one reading of the training frames.
+        frame_cache: bytes for preprocessed frames kept on disk (``20GB``), or ``off``, see `zoo.data.cache`.
     """
 
     source: str = "simulated"
@@ -60,8 +61,10 @@ class DataSettings:
     allow_product: bool = False
     geometry: str = "resize"
     baselines: bool = True
+    frame_cache: str = "off"
 
     def __post_init__(self) -> None:
+        parse_bytes(self.frame_cache)
         if self.geometry not in GEOMETRIES:
             raise SettingsError(f"data.geometry must be one of {', '.join(GEOMETRIES)}, got {self.geometry!r}")
 

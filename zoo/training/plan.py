@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data import DataSet, Row, open_data
+from zoo.data.cache import FrameCache, open_cache
 from zoo.data.dataset import with_products
 from zoo.data.geometry import AnySizePipeline, fit_pipeline
 from zoo.entries import Entry
@@ -75,6 +77,11 @@ class Plan:
     def label(self) -> str:
         """The model's name with its options, such as ``hrcn[padding=same]``."""
         return self.entry.label(self.options)
+
+    @cached_property
+    def frame_cache(self) -> FrameCache | None:
+        """Keeps preprocessed frames; ``None`` where the settings give it no room."""
+        return open_cache(self.config.data.frame_cache)
 
     @property
     def batches_per_epoch(self) -> int:
