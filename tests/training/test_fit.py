@@ -301,6 +301,6 @@ def test_train_records_what_the_bits_depend_on(configure: Configure) -> None:
 def test_train_chooses_batches_by_the_size_of_a_frame(
     shape: tuple[int, int, int], train_keys: dict[str, int], expected: tuple[int, int]
 ) -> None:
-    from zoo.training.plan import _choose_batch
+    from zoo.training.planning import _choose_batch
 
     assert _choose_batch(TrainConfig.from_mapping({"train": train_keys}), shape) == expected

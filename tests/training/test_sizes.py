@@ -15,7 +15,7 @@ from tiny_training import SIZE
 import zoo
 from zoo.errors import DataError, SettingsError
 from zoo.training import TrainConfig, train
-from zoo.training.plan import make_plan
+from zoo.training.planning import make_plan
 
 Configure = Callable[..., TrainConfig]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zoo.training.fit import train as train
     from zoo.training.metrics import read_metrics as read_metrics
     from zoo.training.plan import Plan as Plan
-    from zoo.training.plan import make_plan as make_plan
+    from zoo.training.planning import make_plan as make_plan
     from zoo.training.progress import Progress as Progress
     from zoo.training.run import Run as Run
 
@@ -31,7 +31,7 @@ _HOME = {
     "environment_variables": "config",
     "find_device": "device",
     "find_precision": "device",
-    "make_plan": "plan",
+    "make_plan": "planning",
     "read_metrics": "metrics",
     "train": "fit",
 }

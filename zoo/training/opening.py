@@ -23,7 +23,8 @@ from zoo.training.config import TrainConfig
 from zoo.training.distributed import Ranks, take_threads
 from zoo.training.metrics import MetricsLog, NoMetrics
 from zoo.training.optimizer import make_optimizer
-from zoo.training.plan import Plan, make_plan
+from zoo.training.plan import Plan
+from zoo.training.planning import make_plan
 from zoo.training.progress import Progress
 from zoo.training.run import (
     BASELINES_NAME,
