@@ -34,6 +34,7 @@ def test_score_equals_scikit_learn(seed: int, num_classes: int) -> None:
     names = [f"c{i}" for i in range(num_classes)]
     got = metrics.score(labels, chances, targets, names)
     kind = {"average": "binary"} if num_classes == 2 else {"average": "macro"}
+    wanted = chances[:, 1] if num_classes == 2 else chances
     auc = oracle.roc_auc_score(labels, chances[:, 1]) if num_classes == 2 else oracle.roc_auc_score(labels, chances, multi_class="ovr")
     expected = {
         "accuracy": oracle.accuracy_score(labels, called),
@@ -42,7 +43,9 @@ def test_score_equals_scikit_learn(seed: int, num_classes: int) -> None:
         "recall": oracle.recall_score(labels, called, **kind),
         "f1": oracle.f1_score(labels, called, **kind),
         "roc_auc": auc,
+        "average_precision": oracle.average_precision_score(labels if num_classes == 2 else np.eye(num_classes)[labels], wanted),
         "log_loss": oracle.log_loss(labels, chances),
+        "brier": oracle.brier_score_loss(labels, wanted),
     }
     for name, value in expected.items():
         assert getattr(got, name) == pytest.approx(value, abs=TOLERANCE), name
@@ -111,3 +114,29 @@ def test_score_refuses_what_does_not_fit() -> None:
         metrics.score([0], [[math.nan, 0.0]], ["a"], ["x", "y"])
     with pytest.raises(UsageError, match=r"0\.\.1"):
         metrics.confusion_matrix([0, 2], [0, 1], 2)
+
+
+@given(hnp.arrays(np.float64, 25, elements=st.sampled_from([0.0, 0.1, 0.5, 0.5 + 1e-15, 1.0])))
+@settings(max_examples=60, deadline=None)
+def test_average_precision_lets_ties_pass_together(scores: np.ndarray) -> None:
+    truth = np.arange(25) % 3 == 0
+    assert metrics.average_precision(truth, scores) == pytest.approx(oracle.average_precision_score(truth, scores), abs=TOLERANCE)
+
+
+def test_average_precision_needs_a_positive_frame() -> None:
+    assert math.isnan(metrics.average_precision([False, False], [0.1, 0.9]))
+
+
+def test_calibration_error_equals_a_calculation_by_hand() -> None:
+    # two frames in (0.55, 0.6], one of them right; one in (0.95, 1], right; one at 0.8, which ends its bin, wrong
+    chances = np.array([[0.4, 0.6], [0.42, 0.58], [0.03, 0.97], [0.8, 0.2]])
+    by_hand = (abs(1 - (0.6 + 0.58)) + abs(1 - 0.97) + abs(0 - 0.8)) / 4
+    assert metrics.calibration_error([1, 0, 1, 1], chances, bins=20) == pytest.approx(by_hand, abs=TOLERANCE)
+
+
+def test_calibration_error_of_a_model_that_knows_itself_is_small() -> None:
+    rng = np.random.default_rng(0)
+    sure = rng.uniform(0.5, 1.0, 200_000)
+    labels = (rng.random(sure.size) < sure).astype(np.int64)
+    assert metrics.calibration_error(labels, np.stack([1 - sure, sure], axis=1)) < 0.005
+    assert metrics.calibration_error(labels, np.stack([(1 - sure) ** 2, 1 - (1 - sure) ** 2], axis=1)) > 0.1

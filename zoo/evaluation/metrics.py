@@ -22,8 +22,9 @@ Integers = NDArray[np.int64]
 class Metrics:
     """The scores of one set of frames.
 
-    With two classes ``precision``, ``recall``, ``f1`` and ``roc_auc`` are those of class 1, the positive one; with more they are means over
-    the classes. ``per_class`` holds each class's own; ``confusion[i][j]`` counts frames of class ``i`` that were called ``j``.
+    With two classes ``precision``, ``recall``, ``f1``, ``roc_auc`` and ``average_precision`` are those of class 1, the positive one; with
+    more they are means over the classes. ``per_class`` holds each class's own; ``confusion[i][j]`` counts frames of class ``i`` that were
+    called ``j``.
     """
 
     n_frames: int
@@ -35,7 +36,10 @@ class Metrics:
     recall: float
     f1: float
     roc_auc: float
+    average_precision: float
     log_loss: float
+    brier: float
+    calibration_error: float
     majority_share: float
     per_class: dict[str, dict[str, float]]
     confusion: list[list[int]]
@@ -65,6 +69,7 @@ def score(labels: ArrayLike, probabilities: ArrayLike, targets: Sequence[str], n
     matrix = confusion_matrix(truth, called, len(names))
     p, r, f = precision(matrix), recall(matrix), f1(matrix)
     areas = np.array([roc_auc(truth == index, chances[:, index]) for index in range(len(names))])
+    averages = np.array([average_precision(truth == index, chances[:, index]) for index in range(len(names))])
     counts = matrix.sum(axis=1)
     per_class = {
         name: {
@@ -74,6 +79,7 @@ def score(labels: ArrayLike, probabilities: ArrayLike, targets: Sequence[str], n
             "recall": float(r[i]),
             "f1": float(f[i]),
             "roc_auc": float(areas[i]),
+            "average_precision": float(averages[i]),
         }
         for i, name in enumerate(names)
     }
@@ -87,7 +93,10 @@ def score(labels: ArrayLike, probabilities: ArrayLike, targets: Sequence[str], n
         recall=headline(r),
         f1=headline(f),
         roc_auc=headline(areas),
+        average_precision=headline(averages),
         log_loss=log_loss(truth, chances),
+        brier=brier(truth, chances),
+        calibration_error=calibration_error(truth, chances),
         majority_share=float(counts.max() / truth.size),
         per_class=per_class,
         confusion=matrix.tolist(),
@@ -166,6 +175,24 @@ def roc_auc(positive: ArrayLike, scores: ArrayLike) -> float:
     return float((total - n_positive * (n_positive + 1) / 2.0) / (n_positive * n_negative))
 
 
+def average_precision(positive: ArrayLike, scores: ArrayLike) -> float:
+    """Return the mean precision over the positive frames, each at the threshold of its own score: the area under the steps of the PR curve.
+
+    Args:
+        positive: ``(N,)`` bool.
+        scores: ``(N,)``, higher = more positive. Frames of one score pass the threshold together.
+
+    Returns: NaN without a positive frame.
+    """
+    truth, values = np.asarray(positive, dtype=bool), np.asarray(scores, dtype=np.float64)
+    if not truth.any():
+        return float("nan")
+    order = np.argsort(-values, kind="stable")
+    last = np.append(values[order][1:] != values[order][:-1], True)  # of the frames of one score
+    found, called = np.cumsum(truth[order])[last], np.arange(1, truth.size + 1)[last]
+    return float((np.diff(found, prepend=0) * (found / called)).sum() / truth.sum())
+
+
 def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Return the mean of ``-log p(true class)`` in nats; probabilities are clipped to ``[eps, 1 - eps]`` of float64. NaN for no frames."""
     truth, chances = np.asarray(labels, dtype=np.int64), np.asarray(probabilities, dtype=np.float64)
@@ -173,6 +200,34 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
         return float("nan")
     eps = np.finfo(np.float64).eps
     return float(-np.log(np.clip(chances[np.arange(truth.size), truth], eps, 1.0 - eps)).mean())
+
+
+def brier(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Return the mean squared difference of the probabilities from 1 for the true class and 0 for the others; NaN for no frames.
+
+    With two classes it is that of one of them (Brier 1950 sums over both, which is twice as much); with more the sum over the classes.
+    """
+    truth, chances = np.asarray(labels, dtype=np.int64), np.asarray(probabilities, dtype=np.float64)
+    if not truth.size:
+        return float("nan")
+    squares = ((chances - np.eye(chances.shape[1])[truth]) ** 2).sum(axis=1)
+    return float(squares.mean() / (2.0 if chances.shape[1] == 2 else 1.0))
+
+
+def calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> float:
+    """Return the expected calibration error: how far the probability of the called class is from how often it is right.
+
+    Frames go into ``bins`` equal bins by that probability, (0, 1/bins], ..., and the distances between mean probability and accuracy are
+    averaged with the frames of a bin as weight (Guo et al. 2017, arXiv:1706.04599, equation 3, with their 15 bins). NaN for no frames. Of
+    few frames it lies above 0 even for a perfectly calibrated model.
+    """
+    truth, chances = np.asarray(labels, dtype=np.int64), np.asarray(probabilities, dtype=np.float64)
+    if not truth.size:
+        return float("nan")
+    confidence, right = chances.max(axis=1), chances.argmax(axis=1) == truth
+    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    excess = np.bincount(place, weights=right, minlength=bins) - np.bincount(place, weights=confidence, minlength=bins)
+    return float(np.abs(excess).sum() / truth.size)
 
 
 def _ratio(above: Integers, below: Integers) -> Floats:

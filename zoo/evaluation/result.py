@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from zoo.evaluation import metrics
 from zoo.evaluation.metrics import Metrics
@@ -179,9 +179,11 @@ def score_intervals(
     def matrix_score(reduce: Callable[[NDArray[np.int64]], float]) -> Interval:
         return jackknife(lambda mask: reduce(metrics.confusion_matrix(labels[mask], called[mask], len(names))), targets)
 
-    def area(mask: NDArray[np.bool_]) -> float:
-        areas = [metrics.roc_auc(labels[mask] == index, chances[mask, index]) for index in range(len(names))]
-        return metrics.headline(np.array(areas))
+    def ranking_score(rank: Callable[[ArrayLike, ArrayLike], float]) -> Interval:
+        return jackknife(
+            lambda mask: metrics.headline(np.array([rank(labels[mask] == index, chances[mask, index]) for index in range(len(names))])),
+            targets,
+        )
 
     def among(mask: NDArray[np.bool_]) -> Interval:
         if not mask.any():
@@ -197,7 +199,8 @@ def score_intervals(
         "precision": among(called == 1) if two else matrix_score(lambda matrix: metrics.headline(metrics.precision(matrix))),
         "recall": among(labels == 1) if two else matrix_score(lambda matrix: metrics.headline(metrics.recall(matrix))),
         "f1": matrix_score(lambda matrix: metrics.headline(metrics.f1(matrix))),
-        "roc_auc": jackknife(area, targets),
+        "roc_auc": ranking_score(metrics.roc_auc),
+        "average_precision": ranking_score(metrics.average_precision),
         **recalls,
     }
 
