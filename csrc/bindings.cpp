@@ -16,6 +16,7 @@ namespace py = pybind11;
 void bind_blur(py::module_& module);
 void bind_convolve(py::module_& module);
 void bind_fits(py::module_& module);
+void bind_multirate(py::module_& module);
 void bind_normalize(py::module_& module);
 
 namespace {
@@ -56,5 +57,6 @@ PYBIND11_MODULE(_native, module) {
     bind_blur(module);
     bind_convolve(module);
     bind_fits(module);
+    bind_multirate(module);
     bind_normalize(module);
 }

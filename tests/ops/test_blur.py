@@ -269,7 +269,7 @@ def test_blur_gradient_of_short_floats_has_their_dtype(device: torch.device) -> 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_blur_passes_opcheck(device: torch.device, dtype: torch.dtype, nan_treatment: str) -> None:
     sigma = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
-    arguments = (sigma, "nearest", 0.0, 4.0, nan_treatment, 0.0, False)
+    arguments = (sigma, "nearest", 0.0, 4.0, nan_treatment, 0.0, False, "direct")
     image = frames(2, 6, 7, dtype=dtype, nan=0.1 if nan_treatment == "interpolate" else 0.0).to(device)
     torch.library.opcheck(torch.ops.zoo.blur.default, (image.requires_grad_(), *arguments))
     torch.library.opcheck(torch.ops.zoo.blur.out, (image.detach(), *arguments), {"out": torch.empty_like(image).detach()})

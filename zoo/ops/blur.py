@@ -10,12 +10,16 @@ from torch import Tensor
 from zoo.errors import UsageError
 from zoo.ops.blur_gradient import backward, save
 from zoo.ops.blur_kernels import check_sigma, run_taps
+from zoo.ops.blur_multirate import run_multirate
 from zoo.ops.blur_reference import compute_dtype, gaussian_taps
-from zoo.ops.checks import check_border_and_nan, check_image, check_number, check_out
+from zoo.ops.checks import check_border_and_nan, check_choice, check_image, check_number, check_out
 from zoo.ops.library import overlapping, register_op
 
 # Not "mode": torch._ops passes an argument of that name by keyword to the kernels of ops with `out`.
-_ARGUMENTS = "Tensor image, Tensor sigma, str border, float cval, float truncate, str nan_treatment, float fill_value, bool preserve_nan"
+_ARGUMENTS = (
+    "Tensor image, Tensor sigma, str border, float cval, float truncate, str nan_treatment, float fill_value, bool preserve_nan, str method"
+)
+_METHODS = ("direct", "multirate")
 
 
 def blur(
@@ -28,6 +32,7 @@ def blur(
     nan_treatment: str = "propagate",
     fill_value: float = 0.0,
     preserve_nan: bool = False,
+    method: str = "direct",
     out: Tensor | None = None,
 ) -> Tensor:
     """Blur frames with a Gaussian. Differentiable with respect to the image and to sigma, to any order.
@@ -50,6 +55,10 @@ def blur(
         nan_treatment: ``propagate``, ``interpolate`` or ``fill``.
         fill_value: what NaN counts as with ``fill``, in units of the image.
         preserve_nan: give NaN wherever the image has NaN.
+        method: ``direct`` sums the taps of the truncated kernel. ``multirate``, for sigma from 8 on, approximates the ideal Gaussian on a
+            coarse grid, several times faster: no wave gains more than 6e-8 of its amplitude beside the ideal, and float32 rounds as in
+            ``direct``; ``truncate`` does not matter. There an infinite pixel spreads NaN, NaN that propagates reaches about 7 sigma, and
+            with ``interpolate`` the relative error is 1e-7 over the weight of the valid pixels, NaN where that is below 1e-4.
         out: where to write the result: shape, dtype and device of the image, not overlapping it. Not for images that require a gradient.
 
     Returns:
@@ -67,12 +76,13 @@ def blur(
     """
     check_image(image)
     check_border_and_nan(mode, nan_treatment)
+    check_choice("method", method, _METHODS)
     truncate = check_number("truncate", truncate)
     if not 0 < truncate < math.inf:
         raise UsageError(f"truncate must be a finite number > 0, in units of sigma, got {truncate!r}")
     sigmas = _sigmas(sigma, image.shape[:-2])
     cval, fill_value = check_number("cval", cval), check_number("fill_value", fill_value)
-    arguments = (image, sigmas, mode, cval, truncate, nan_treatment, fill_value, bool(preserve_nan))
+    arguments = (image, sigmas, mode, cval, truncate, nan_treatment, fill_value, bool(preserve_nan), method)
     if out is None:
         result: Tensor = torch.ops.zoo.blur(*arguments)
         return result
@@ -117,6 +127,7 @@ def _run(
     nan_treatment: str,
     fill_value: float,
     preserve_nan: bool,
+    method: str,
     out: Tensor,
 ) -> None:
     """Blur into ``out``, which has shape, dtype and device of the image."""
@@ -125,6 +136,9 @@ def _run(
     if overlapping(image, out):
         raise UsageError("out must not share memory with the image: pixels are read after their neighbours are written")
     check_sigma(sigma, truncate)
+    if method == "multirate":
+        run_multirate(image, sigma, mode, cval, nan_treatment, fill_value, preserve_nan, out)
+        return
     taps, radii = gaussian_taps(sigma, truncate, compute_dtype(image.dtype))
     run_taps(image, taps, radii, mode, cval, nan_treatment, fill_value, preserve_nan, out)
 

@@ -18,7 +18,7 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def gaussian_taps(sigma: Tensor, truncate: float, dtype: torch.dtype, orders: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
+def gaussian_taps(sigma: Tensor, truncate: float, dtype: torch.dtype, orders: tuple[int, ...] = (0, 0)) -> tuple[Tensor, Tensor]:
     """Return the halves of normalised Gaussian kernels, or of their derivatives by sigma, computed in float64, and their radii.
 
     Args:
