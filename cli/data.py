@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.data_audit import audit
+from zoo.cli.data_build import build
 from zoo.cli.data_cache import cache
 from zoo.cli.data_fetch import fetch
 from zoo.cli.data_source import facts, open_source, report_ready
@@ -28,6 +29,7 @@ def data() -> None:
 
 
 data.add_command(audit)
+data.add_command(build)
 data.add_command(cache)
 data.add_command(fetch)
 data.add_command(split)

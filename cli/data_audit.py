@@ -69,7 +69,7 @@ def audit(
     if as_json:
         emit_json(result, sources=sources, method=_method())
     else:
-        _print_tables(result)
+        print_tables(result)
     for line in result.notes:
         note(line)
     note_domain(result.domain)
@@ -77,7 +77,7 @@ def audit(
         raise CheckFailedError(f"{len(result.alarms)} alarm{'s' if len(result.alarms) > 1 else ''} in {', '.join(result.lists)}")
 
 
-def _print_tables(result: Audit) -> None:
+def print_tables(result: Audit) -> None:
     """Findings first, then what they rest on."""
     title = f"{result.n_frames} frames of {result.n_targets} targets, {result.pixels_read} of them read"
     emit_table(
