@@ -155,6 +155,7 @@ def register_steps(register: Callable[..., None]) -> None:
             "truncate": zoo.Option(float, 4.0, "kernel radius, standard deviations"),
         },
     )
+    _register_degradations(register)
     register(
         "flip",
         "zoo.plugins.augment:Flip",
@@ -172,6 +173,81 @@ def register_steps(register: Callable[..., None]) -> None:
     )
 
 
+def _register_degradations(register: Callable[..., None]) -> None:
+    """Steps in physical units; what they do and assume is in docs/degradations.md."""
+    observation = {
+        "pixel": zoo.Option(float, 0.0, "side of a pixel, arcseconds; 0 = the camera's"),
+        "read_noise": zoo.Option(float, 0.0, "read noise of real frames, electrons; 0 = measured"),
+        "seed": zoo.Option(int, 0, "of the noise in evaluation"),
+    }
+    families: dict[str, tuple[str, str, dict[str, zoo.Option]]] = {
+        "psf": (
+            "psf:Psf",
+            "wider PSF, with the noise of an exposure through it",
+            {
+                "fwhm": zoo.Option(float, 0.1, "FWHM of what the light is convolved with, arcseconds"),
+                "ee80": zoo.Option(float, 0.0, "instead, its radius of 80 % of the light, arcseconds; 0 = none"),
+                "total": zoo.Option(float, 0.0, "instead, radius of 80 % in the end, arcseconds: adds what the camera lacks; 0 = none"),
+                "profile": zoo.Option(str, "gaussian", "shape", choices=("gaussian", "moffat")),
+                "beta": zoo.Option(float, 2.5, "exponent of moffat"),
+                "micron": zoo.Option(float, 0.0, "wavelength for total, micrometres; 0 = the filter's"),
+            },
+        ),
+        "jitter": (
+            "psf:Jitter",
+            "pointing that moves during the exposure",
+            {
+                "rms": zoo.Option(float, 0.02, "of the motion in each direction, arcseconds"),
+                "direction": zoo.Option(float, -1.0, "of the motion, degrees from rows to columns; -1 = every direction"),
+            },
+        ),
+        "sky": (
+            "sky:Sky",
+            "brighter sky",
+            {
+                "electrons": zoo.Option(float, 50.0, "added, electrons per pixel"),
+                "rate": zoo.Option(float, 0.0, "instead, electrons per second and pixel; 0 = none"),
+            },
+        ),
+        "readnoise": (
+            "readnoise:ReadNoise",
+            "higher read noise",
+            {"electrons": zoo.Option(float, 10.0, "read noise in the end, electrons")},
+        ),
+        "cosmics": (
+            "cosmics:Cosmics",
+            "more cosmic rays",
+            {
+                "rate": zoo.Option(float, 1.0, "per second and square centimetre of detector"),
+                "number": zoo.Option(float, 0.0, "instead, expected in the frame; 0 = none"),
+                "pitch": zoo.Option(float, 15.0, "side of a pixel of the detector, micrometres"),
+            },
+        ),
+        "saturate": (
+            "saturate:Saturate",
+            "lower full well, with bleeding",
+            {"electrons": zoo.Option(float, 20000.0, "full well, electrons")},
+        ),
+        "exposure": (
+            "exposure:Exposure",
+            "shorter exposure",
+            {
+                "factor": zoo.Option(float, 0.5, "of the exposure time"),
+                "seconds": zoo.Option(float, 0.0, "instead, exposure time in seconds; 0 = none"),
+            },
+        ),
+    }
+    for name, (target, summary, options) in families.items():
+        register(
+            name,
+            f"zoo.plugins.degrade.{target}",
+            scope="frame",
+            summary=f"degrade: {summary}; electrons, noise-correct",
+            licence=LICENCE,
+            options={**options, **observation},
+        )
+
+
 @zoo.hookimpl
 def register_datasets(register: Callable[..., None]) -> None:
     seed = {"seed": zoo.Option(int, 0, "of every target and exposure")}
@@ -187,6 +263,7 @@ def register_datasets(register: Callable[..., None]) -> None:
         "zoo.plugins.simulated.dataset:build",
         summary="simulated sky in the raw HST layout at 512x1024: galaxies and NSCs, split by target",
         licence=LICENCE,
+        scene="zoo.plugins.simulated.observed:observe",
         options={**seed, **splits, **exposures, **workers},
     )
     register(
@@ -194,6 +271,7 @@ def register_datasets(register: Callable[..., None]) -> None:
         "zoo.plugins.simulated.dataset:build_full",
         summary="the same sky at 2048x4096, each exposure rendered when it is first read",
         licence=LICENCE,
+        scene="zoo.plugins.simulated.observed:observe",
         options={**seed, **splits, **exposures},
     )
     register(
@@ -201,6 +279,7 @@ def register_datasets(register: Callable[..., None]) -> None:
         "zoo.plugins.simulated.dataset:build_shifted",
         summary="morphology, PSF, background and star density outside the training ranges; test only",
         licence=LICENCE,
+        scene="zoo.plugins.simulated.observed:observe",
         options={**seed, "test": zoo.Option(int, 12, "test targets per class"), **exposures, **workers},
     )
 

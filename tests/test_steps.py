@@ -68,7 +68,7 @@ def scripted(**steps: Sequence[Any]) -> Registry:
         (" blur : sigma = 2 ", "blur", {"sigma": "2"}),
         ("tiny:destripe", "tiny:destripe", {}),
         ("tiny:destripe:width=3", "tiny:destripe", {"width": "3"}),
-        ("psf:path=C:/x.fits", "psf", {"path": "C:/x.fits"}),
+        ("smear:path=C:/x.fits", "smear", {"path": "C:/x.fits"}),
     ],
 )
 def test_spec_parses_text(text: str, name: str, params: dict[str, str]) -> None:
@@ -129,10 +129,10 @@ def test_pipeline_refuses_before_any_frame(specs: list[Any], error: type[Excepti
 
 
 def test_pipeline_checks_electrons() -> None:
-    registry = scripted(psf=("frame", "electron", "same"))
-    assert len(Pipeline(["overscan", "psf", "psf"], registry).frame_steps) == 2 + 1
-    with pytest.raises(PipelineError, match=r"'psf' needs electrons and would get DN; put 'overscan' before it"):
-        Pipeline(["psf"], registry)
+    registry = scripted(smear=("frame", "electron", "same"))
+    assert len(Pipeline(["overscan", "smear", "smear"], registry).frame_steps) == 2 + 1
+    with pytest.raises(PipelineError, match=r"'smear' needs electrons and would get DN; put 'overscan' before it"):
+        Pipeline(["smear"], registry)
 
 
 def test_pipeline_refuses_what_is_no_step() -> None:
@@ -192,8 +192,8 @@ def test_run_frame_refuses_out_of_another_shape() -> None:
 
 
 def test_random_frame_steps_need_a_generator() -> None:
-    registry = Registry.from_plugins([Plugin({"jitter": lambda: Scripted("frame", "any", "same", random=True)})])
-    pipeline = Pipeline(["jitter"], registry)
+    registry = Registry.from_plugins([Plugin({"wobble": lambda: Scripted("frame", "any", "same", random=True)})])
+    pipeline = Pipeline(["wobble"], registry)
     frame, out = electrons(), torch.empty(1, 6, 8)
     assert torch.equal(pipeline.run_frame(frame), frame.decode())
     assert torch.equal(pipeline.run_frame(frame, out=out), frame.decode())

@@ -174,7 +174,7 @@ def make_register(kind: str, *, owner: str, distribution: str, version: str, sta
 
 def _check_metadata(kind: str, name: str, metadata: dict[str, Any]) -> dict[str, Any]:
     """The keywords that only one kind of hook accepts."""
-    expected = {"models": {"input_shape", "weights", "family", "parameters"}, "steps": {"scope"}, "commands": {"help"}}.get(kind, set())
+    expected = {"models": {"input_shape", "weights", "family", "parameters"}, "steps": {"scope"}, "datasets": {"scene"}, "commands": {"help"}}.get(kind, set())
     unknown = set(metadata) - expected
     if unknown:
         raise PluginError(f"register_{kind}: {name!r} has unknown keywords {sorted(unknown)}, expected {sorted(expected) or 'none'}")
@@ -193,6 +193,9 @@ def _check_metadata(kind: str, name: str, metadata: dict[str, Any]) -> dict[str,
         }
     if kind == "steps" and metadata.get("scope") not in ("frame", "batch"):
         raise PluginError(f"register_steps: {name!r} needs scope='frame' or scope='batch', got {metadata.get('scope')!r}")
+    scene = metadata.get("scene")
+    if kind == "datasets" and scene is not None and not (callable(scene) or (isinstance(scene, str) and _REFERENCE.match(scene))):
+        raise PluginError(f"register_datasets: scene of {name!r} must be 'package.module:callable' or a callable, got {scene!r}")
     if kind == "commands" and not metadata.get("help"):
         raise PluginError(f"register_commands: {name!r} needs help='one line'")
     return metadata

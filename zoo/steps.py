@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Generator, Tensor
 
@@ -32,13 +32,15 @@ class Step(Protocol):
         unit_in: ``DN``: pixels as the detector gave them, so nothing but other such steps may stand before; ``electron``; ``physical``: any
             linear unit; ``any``.
         unit_out: ``DN``, ``electron``, ``dimensionless``, or ``same`` as it came in.
-        random: whether it draws; such a step is left out where there is no generator (evaluation, prediction).
+        random: whether it draws. ``True``: only in training; the step is left out where there is no generator (evaluation, prediction).
+            ``"always"``: it is part of what the frame is; without a generator the pipeline gives it one that depends on the frame's pixels
+            and on the option ``seed`` of the step, so that a frame gets the same noise whenever and wherever it is read.
     """
 
     scope: str
     unit_in: str
     unit_out: str
-    random: bool
+    random: bool | Literal["always"]
 
     def output_shape(self, shape: Shape) -> Shape:
         """The ``(1, H, W)`` that a frame of ``shape`` has afterwards. Raises InputShapeError if the step cannot take it."""
@@ -167,20 +169,36 @@ class Pipeline:
 
         Args:
             frame: any frame; it is not modified.
-            generator: for random steps, which do nothing without it.
+            generator: for random steps; without it they do nothing, or draw the same for the same frame where they always draw.
             out: ``(1, H, W)`` float32, such as ``batch[i]``, that receives the result.
         Returns: ``(1, H, W)`` float32: ``out`` if given.
         Raises: InputShapeError: if a step cannot take the frame, or ``out`` has another shape than the result. FrameError: as the steps do.
         """
-        active = [step for step in self.frame_steps if generator is not None or not step.random]
-        for position, step in enumerate(active):
-            last = position == len(active) - 1
-            frame = step(frame, generator=generator if step.random else None, out=out if last else None)
+        active = [place for place, step in enumerate(self.frame_steps) if generator is not None or step.random in (False, "always")]
+        own = self._own_generators(frame) if generator is None else {}
+        for place in active:
+            step = self.frame_steps[place]
+            draws = own.get(place, generator) if step.random else None
+            frame = step(frame, generator=draws, out=out if place == active[-1] else None)
         if out is None:
             return frame.decode()
         if tuple(out.shape) != frame.shape:
             raise InputShapeError(f"{self._label or 'an empty pipeline'} gives a frame of {frame.shape}, expected {tuple(out.shape)}")
         return out if frame.pixels is out else frame.decode(out=out)
+
+    def _own_generators(self, frame: Frame) -> dict[int, Generator]:
+        """A generator for each step that draws in evaluation too, by its place among the frame steps."""
+        places = [place for place, step in enumerate(self.frame_steps) if step.random == "always"]
+        if not places:
+            return {}
+        pixels = frame.sha256()
+        own = {}
+        for number, place in enumerate(places):
+            # Not of the other options: the same noise at every strength makes a curve over strengths smooth.
+            words = f"{pixels}\x1f{number}\x1f{self.specs[place].params.get('seed', 0)}"
+            seed = int.from_bytes(hashlib.blake2b(words.encode(), digest_size=8).digest(), "big")
+            own[place] = Generator().manual_seed(seed)
+        return own
 
     def run_batch(self, batch: Tensor, *, generators: Sequence[Generator] | None = None) -> Tensor:
         """Apply the batch part.
@@ -247,7 +265,8 @@ def _check_order(specs: Sequence[StepSpec], steps: Sequence[Step]) -> None:
         if step.unit_in == "DN" and not (untouched and unit == "DN"):
             raise PipelineError(f"{spec.name!r} needs the pixels as the detector gave them; put it first")
         if step.unit_in == "electron" and unit != "electron":
-            raise PipelineError(f"{spec.name!r} needs electrons and would get {unit}; put 'overscan' before it")
+            remedy = "put 'overscan' before it" if unit == "DN" else "put it before 'normalize'"
+            raise PipelineError(f"{spec.name!r} needs electrons and would get {unit}; {remedy}")
         if step.unit_in == "physical" and unit not in _PHYSICAL:
             raise PipelineError(
                 f"{spec.name!r} needs linear pixels and cannot follow a step that gives {unit} ones; put it before 'normalize'"

@@ -1,4 +1,4 @@
-"""From electrons in the pixels to the 16-bit numbers of a raw frame: noise, cosmic rays, bleeding, bias and the converter."""
+"""From electrons in the pixels to the 16-bit numbers of a raw frame: noise, cosmic rays, hot pixels, bias and the converter."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.frames import Layout
+from zoo.frames import Layout, bleed, cosmic_rays
 from zoo.plugins.simulated.fields import Array
 
 
@@ -49,57 +49,37 @@ def flat(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
     return field
 
 
-def cosmic_rays(rng: np.random.Generator, shape: tuple[int, int], mean: float) -> Array:
-    """Charge, in electrons, that cosmic rays leave: tracks of random direction, most of them short.
+@dataclass(frozen=True)
+class Charge:
+    """What collects in the pixels of a chip, before it spills over.
+
+    Attributes:
+        sensitivity: of the pixels. counted: electrons from light and dark current, with their Poisson noise.
+        rays, hot: electrons from cosmic rays, and from hot pixels.
+    """
+
+    sensitivity: Array
+    counted: Array
+    rays: Array
+    hot: Array
+
+
+def collect(rng: np.random.Generator, electrons: Array, chip: Chip) -> Charge:
+    """Collect charge during an exposure.
 
     Args:
-        rng: draws the rays.
-        shape: ``(rows, columns)`` of the chip.
-        mean: expected number of rays.
+        rng: draws everything. electrons: expected from the sky; changed to what is expected in the pixels. chip: the detector.
     """
-    height, width = shape
-    n = int(rng.poisson(mean))
-    x, y = rng.uniform(-2, width + 2, n), rng.uniform(-2, height + 2, n)
-    length = np.minimum(0.7 / np.tan(np.arccos(rng.uniform(0.02, 1.0, n))) ** 1.0, 40.0) + 0.2
-    angle = rng.uniform(0, 2 * np.pi, n)
-    charge = 450.0 * np.exp(rng.normal(0.0, 0.7, n))  # per pixel of track
-    steps = np.maximum(np.ceil(length * 2), 1).astype(np.int64)
-    ray = np.repeat(np.arange(n), steps)
-    along = (np.arange(len(ray)) - np.repeat(np.cumsum(steps) - steps, steps)) + 0.5
-    along = along / steps[ray] * length[ray]
-    deposit = charge[ray] * length[ray] / steps[ray] * np.exp(rng.normal(0.0, 0.35, len(ray)))
-    px, py = x[ray] + along * np.cos(angle[ray]), y[ray] + along * np.sin(angle[ray])
-    column, row = np.floor(px).astype(np.int64), np.floor(py).astype(np.int64)
-    image = np.zeros(height * width)
-    # Each deposit is shared among four pixels, as charge diffuses.
-    for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        share = np.abs(1 - dx - (px - column)) * np.abs(1 - dy - (py - row)) * deposit
-        inside = (row + dy >= 0) & (row + dy < height) & (column + dx >= 0) & (column + dx < width)
-        image += np.bincount(((row + dy) * width + column + dx)[inside], weights=share[inside], minlength=height * width)
-    return image.reshape(shape).astype(np.float32)
-
-
-def bleed(image: Array, full_well: float) -> None:
-    """Spread the charge above the full well along its column, half up and half down, in place; some may leave the chip."""
-    for column in np.flatnonzero((image > full_well).any(axis=0)):
-        charge = image[:, column]
-        for _ in range(4):
-            above = np.flatnonzero(charge > full_well)
-            if not len(above):
-                break
-            for run in np.split(above, np.flatnonzero(np.diff(above) > 1) + 1):
-                excess = float((charge[run] - full_well).sum())
-                charge[run] = full_well
-                _fill(charge[run[-1] + 1 :], excess / 2, full_well)
-                _fill(charge[: run[0]][::-1], excess / 2, full_well)
-        np.minimum(charge, full_well, out=charge)
-
-
-def _fill(charge: Array, excess: float, full_well: float) -> None:
-    """Pour charge into pixels, the first one first, up to the full well."""
-    room = np.maximum(full_well - charge, 0)
-    before = np.cumsum(room) - room
-    charge += np.clip(excess - before, 0, room).astype(np.float32)
+    sensitivity = flat(rng, electrons.shape)
+    electrons *= sensitivity
+    electrons += chip.dark * chip.exptime
+    counted = rng.poisson(electrons).astype(np.float32)
+    rays = cosmic_rays(rng, electrons.shape, chip.rays * chip.exptime)
+    number = int(rng.poisson(chip.hot * electrons.size))
+    where = (rng.integers(0, electrons.shape[0], number), rng.integers(0, electrons.shape[1], number))
+    hot = np.zeros_like(electrons)
+    hot[where] = (np.exp(rng.normal(-1.5, 1.5, number)) * chip.exptime).astype(np.float32)
+    return Charge(sensitivity, counted, rays, hot)
 
 
 def expose(rng: np.random.Generator, electrons: Array, chip: Chip) -> NDArray[np.uint16]:
@@ -114,13 +94,10 @@ def expose(rng: np.random.Generator, electrons: Array, chip: Chip) -> NDArray[np
         The raw image, uint16 DN, in the shape of ``chip.layout``.
     """
     layout = chip.layout
-    electrons *= flat(rng, electrons.shape)
-    electrons += chip.dark * chip.exptime
-    electrons = rng.poisson(electrons).astype(np.float32)
-    electrons += cosmic_rays(rng, electrons.shape, chip.rays * chip.exptime)
-    hot = int(rng.poisson(chip.hot * electrons.size))
-    where = (rng.integers(0, electrons.shape[0], hot), rng.integers(0, electrons.shape[1], hot))
-    electrons[where] += (np.exp(rng.normal(-1.5, 1.5, hot)) * chip.exptime).astype(np.float32)
+    charge = collect(rng, electrons, chip)
+    electrons = charge.counted
+    electrons += charge.rays
+    electrons += charge.hot
     bleed(electrons, layout.full_well)
     raw = np.empty(layout.shape, np.float32)
     raw[:] = rng.normal(0.0, 0.12, (layout.shape[0], 1))  # the level wanders from row to row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from zoo import storage
 from zoo.frames import Layout, acs_wfc, wfc3_uvis
 from zoo.plugins.simulated.bands import ACS
 from zoo.plugins.simulated.detector import Chip, expose
-from zoo.plugins.simulated.fields import stream
+from zoo.plugins.simulated.fields import Array, stream
 from zoo.plugins.simulated.render import Pointing, expected
 from zoo.plugins.simulated.scene import Scene
 from zoo.plugins.simulated.targets import Exposure
@@ -32,7 +32,31 @@ Card = tuple[str, bool | int | float | str, str]
 """Keyword, value, comment."""
 
 
-def write_exposure(path: Path, seed: int, exposure: Exposure, scene: Scene, scale: int) -> None:
+def chip_of(exposure: Exposure, number: int, scale: int) -> Chip:
+    """Chip 1 or 2 as an exposure finds it, in a layout of a scale; 1 is full size."""
+    return Chip(
+        layout=(layout := (acs_wfc(number, exposure.gain) if exposure.camera == ACS else wfc3_uvis(number)).scaled(scale)),
+        bias=tuple(exposure.bias["ABCD".index(name)] for name in layout.names),
+        read_noise=exposure.camera.read_noise,
+        dark=exposure.camera.dark,
+        exptime=exposure.exptime,
+        rays=_RAYS / scale**2,
+        hot=exposure.hot,
+    )
+
+
+def light_on(exposure: Exposure, chip: Chip, scene: Scene, scale: int) -> Array:
+    """Electrons expected from the sky on all rows of a chip that receive light, ``(rows, columns)`` float32."""
+    shape = (chip.layout.amplifiers[0].imaging.height, chip.layout.science_shape[1])
+    return expected(scene, exposure.pointing(scene.extent, scale), chip.layout.chip or 1, shape)
+
+
+def noise_of(seed: int, exposure: Exposure, chip: Chip) -> np.random.Generator:
+    """The random numbers of a chip's exposure."""
+    return stream(seed, exposure.target.index, exposure.index, chip.layout.chip or 1, "detector")
+
+
+def write_exposure(path: Path, seed: int, exposure: Exposure, scene: Scene, scale: int, recipe: Mapping[str, int | str]) -> None:
     """Render an exposure and write it.
 
     Args:
@@ -41,26 +65,17 @@ def write_exposure(path: Path, seed: int, exposure: Exposure, scene: Scene, scal
         exposure: what to render; noise depends on the seed, the target's index and the exposure's alone.
         scene: sky of the exposure's target.
         scale: scale of the layout; 1 is full size.
+        recipe: keywords that say what data set it belongs to.
 
     Raises:
         StorageError: the file cannot be written.
     """
     pointing = exposure.pointing(scene.extent, scale)
-    blocks = [_header(_primary(exposure, path.name, seed, scale))]
+    blocks = [_header(_primary(exposure, path.name, seed, scale, recipe))]
     for version, (_, number) in enumerate(CHIPS, start=1):
-        layout = (acs_wfc(number, exposure.gain) if exposure.camera == ACS else wfc3_uvis(number)).scaled(scale)
-        imaging = layout.amplifiers[0].imaging
-        electrons = expected(scene, pointing, number, (imaging.height, layout.science_shape[1]))
-        chip = Chip(
-            layout=layout,
-            bias=tuple(exposure.bias["ABCD".index(name)] for name in layout.names),
-            read_noise=exposure.camera.read_noise,
-            dark=exposure.camera.dark,
-            exptime=exposure.exptime,
-            rays=_RAYS / scale**2,
-            hot=exposure.hot,
-        )
-        raw = expose(stream(seed, exposure.target.index, exposure.index, number, "detector"), electrons, chip)
+        chip = chip_of(exposure, number, scale)
+        layout = chip.layout
+        raw = expose(noise_of(seed, exposure, chip), light_on(exposure, chip, scene, scale), chip)
         # Unsigned 16 bit as FITS has them: big-endian int16, 32768 lower.
         pixels = (raw ^ 0x8000).astype(">u2").tobytes()
         blocks += [_header(_science(exposure, layout, pointing, number, version, raw)), _padded(pixels, b"\0")]
@@ -87,7 +102,7 @@ def _header(cards: Sequence[Card]) -> bytes:
     return _padded("".join([*lines, "END".ljust(80)]).encode("ascii"), b" ")
 
 
-def _primary(exposure: Exposure, filename: str, seed: int, scale: int) -> list[Card]:
+def _primary(exposure: Exposure, filename: str, seed: int, scale: int, recipe: Mapping[str, int | str]) -> list[Card]:
     """Header of HDU 0."""
     target, camera, band = exposure.target, exposure.camera, exposure.band
     begin = (datetime(1858, 11, 17) + timedelta(days=exposure.start)).isoformat(timespec="seconds")
@@ -106,6 +121,7 @@ def _primary(exposure: Exposure, filename: str, seed: int, scale: int) -> list[C
         ("SIMSCALE", scale, "factor by which the layout is smaller"),
         ("SIMSEED", seed, "seed of the simulation"),
         ("SIMVERS", VERSION, "version of the simulator"),
+        *((keyword, value, "what the simulated data set was asked for") for keyword, value in recipe.items()),
         ("ROOTNAME", exposure.rootname, "rootname of the observation set"),
         ("IMAGETYP", "EXT", "type of exposure identifier"),
         ("PRIMESI", camera.instrument, "instrument designated as prime"),

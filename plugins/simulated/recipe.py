@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from zoo.errors import UsageError
 from zoo.plugins.simulated.files import VERSION, write_exposure
@@ -50,6 +52,25 @@ class Recipe:
         """What seeds the random numbers: a shifted sky shares none with the standard one of the same seed."""
         return self.seed if self.regime == "standard" else self.seed + 2**32
 
+    @property
+    def keywords(self) -> dict[str, int | str]:
+        """What headers say of the recipe, besides seed and scale; nothing of it depends on a target's class."""
+        return {
+            "SIMTRAIN": self.train,
+            "SIMVAL": self.val,
+            "SIMTEST": self.test,
+            "SIMEXPO": self.exposures,
+            "SIMREGIM": self.regime,
+        }
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any]) -> Recipe | None:
+        """The recipe of a file from its primary header; ``None`` if another simulator or version wrote it."""
+        keys = ("SIMTRAIN", "SIMVAL", "SIMTEST", "SIMEXPO", "SIMREGIM", "SIMSCALE")
+        if header.get("SIMVERS") != VERSION or not all(key in header for key in (*keys, "SIMSEED")):
+            return None
+        return cls(int(header["SIMSEED"]) % 2**32, *(header[key] for key in keys))
+
     def targets(self) -> list[Target]:
         """The planned targets."""
         prefix = f"{'SIM' if self.regime == 'standard' else 'SHIFT'}{self.seed}"
@@ -90,5 +111,5 @@ def render_target(recipe: Recipe, folder: Path, paths: list[str]) -> int:
     target = exposures[0].target
     scene = compose(recipe.entropy, target.index, target.kind, REGIMES[recipe.regime])
     for path, exposure in zip(paths, exposures, strict=True):
-        write_exposure(folder / path, recipe.entropy, exposure, scene, recipe.scale)
+        write_exposure(folder / path, recipe.entropy, exposure, scene, recipe.scale, recipe.keywords)
     return len(paths)

@@ -7,6 +7,7 @@ from zoo.data.folders import read_folder
 from zoo.data.groups import UNITS, group_rows
 from zoo.data.loader import Batch, Loader, Skipped
 from zoo.data.manifest import COLUMNS, SPLITS, Manifest, Row, summarise
+from zoo.data.scenes import find_scene
 from zoo.data.split import Balance, assign_folds, assign_splits, check_classes, check_splits, measure_balance
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "check_classes",
     "check_splits",
     "fetch",
+    "find_scene",
     "fit_baselines",
     "group_rows",
     "measure_balance",

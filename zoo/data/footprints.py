@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from zoo.data.manifest import Row, summarise
 from zoo.errors import DataError, UsageError
+from zoo.frames import PIXEL_SCALES
 
 ARCMIN_PER_RADIAN = 60 * 180 / np.pi
 
 CHIPS: dict[str, tuple[float, float]] = {
-    "ACS/WFC": (4096 * 0.05 / 60, 2048 * 0.05 / 60),
-    "WFC3/UVIS": (4096 * 0.04 / 60, 2051 * 0.04 / 60),
+    camera: (4096 * PIXEL_SCALES[camera] / 60, rows * PIXEL_SCALES[camera] / 60)
+    for camera, rows in (("ACS/WFC", 2048), ("WFC3/UVIS", 2051))
 }
-"""Width and height of one chip in arcmin: pixels times the pixel scale (ACS and WFC3 Instrument Handbooks)."""
+"""Width and height of one chip in arcmin."""
 
 _CHUNK = 500  # positions looked up at once, which bounds the memory for pairs
 

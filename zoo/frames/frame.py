@@ -16,6 +16,7 @@ from torch import Tensor
 
 from zoo.errors import InputShapeError
 from zoo.frames.hst import Layout, Window
+from zoo.frames.observation import Observation
 from zoo.frames.products import SUFFIX, Unit, product_of
 from zoo.ops.raw import Encoding, Region, decode
 from zoo.stopwatch import part
@@ -80,6 +81,7 @@ class Frame:
         layout: geometry of a raw Hubble frame that still carries its bias columns, else ``None``.
         notes: one line for each step that had nothing to do, and for what reading the file could not do.
         origin: the frame, of the same shape, from which a step made these pixels and gave a number to those without a value; else ``None``.
+        observation: the exposure as the last degradation left it; ``None`` before the first, and after any other step that changes pixels.
     """
 
     pixels: Tensor
@@ -91,6 +93,7 @@ class Frame:
     layout: Layout | None = None
     notes: tuple[str, ...] = ()
     origin: Frame | None = None
+    observation: Observation | None = None
 
     @property
     def raw_shape(self) -> tuple[int, int]:
@@ -135,7 +138,8 @@ class Frame:
         if pixels.ndim != 3 or pixels.shape[0] != 1 or pixels.dtype != torch.float32:
             raise InputShapeError(f"pixels must be (1, H, W) float32, got {tuple(pixels.shape)} {pixels.dtype}")
         # The saturation level is a raw value, which means nothing for pixels that were computed.
-        return replace(self, pixels=pixels, encoding=None, regions=(), unit=unit or self.unit, saturation=None, layout=None, origin=None)
+        forgotten: dict[str, Any] = {"saturation": None, "layout": None, "origin": None, "observation": None}
+        return replace(self, pixels=pixels, encoding=None, regions=(), unit=unit or self.unit, **forgotten)
 
     def sha256(self) -> str:
         """Hash of the stored science pixels: equal for equal pixels, whatever the file name or headers.

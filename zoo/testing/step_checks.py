@@ -21,7 +21,7 @@ from zoo.steps import Step
 from zoo.testing.check import CheckList, FaultError, NotApplicableError, describe_error
 from zoo.testing.effects import differences, preserved_state, snapshot
 from zoo.testing.entry_checks import check_options_used
-from zoo.testing.samples import make_frame
+from zoo.testing.samples import SEED, make_frame
 from zoo.testing.subject import EntrySubject
 
 CHECKS = CheckList()
@@ -32,7 +32,7 @@ DECLARED = {
     "scope": ("frame", "batch"),
     "unit_in": ("DN", "electron", "physical", "any"),
     "unit_out": ("DN", "electron", "dimensionless", "same"),
-    "random": (True, False),
+    "random": (True, False, "always"),
 }
 _DRAWS = 16  # a step that acts with probability 1/4 is left unchanged by all of them once in a hundred
 
@@ -88,7 +88,9 @@ class StepSubject(EntrySubject):
         return pixels if self.batched else replace(make_frame(), pixels=pixels, unit="DN" if self.step.unit_in == "DN" else "electron")
 
     def generators(self, seed: int | None) -> Any:
-        """What the step gets as its generator."""
+        """What the step gets as its generator; one that always draws gets one always, as a pipeline does it."""
+        if seed is None and self.step.random == "always":
+            seed = SEED
         if seed is None:
             return None
         if self.batched:
@@ -155,7 +157,7 @@ def step_effects(subject: StepSubject) -> str:
     with preserved_state():
         before = snapshot()
         step = subject.entry.load()(**subject.options)
-        step(subject.fed(pixels.clone()), generator=None)
+        step(subject.fed(pixels.clone()), generator=subject.generators(None))
         changes = differences(before, snapshot())
     if changes:
         raise FaultError(f"it changes {'; '.join(changes)}")
@@ -212,6 +214,8 @@ def step_random(subject: StepSubject) -> str:
         if drawn:
             raise FaultError("it is not declared random and depends on the generator", "set random = True")
         return "not random"
+    if subject.step.random == "always":
+        return "random, always" if drawn else "random where it acts"
     if not _same(plain, pixels):
         raise FaultError("a random step changed frames without a generator", "do nothing when generator is None")
     if not drawn:
@@ -236,7 +240,7 @@ def step_units(subject: StepSubject) -> str:
         raise NotApplicableError("batches carry no unit")
     frame = subject.fed(subject.pixels().clone())
     with preserved_state():
-        result = subject.step(frame)
+        result = subject.step(frame, generator=subject.generators(None))
     expected = frame.unit if subject.step.unit_out == "same" else subject.step.unit_out
     if result.unit != expected and not (result.notes and torch.equal(result.decode(), frame.decode())):
         raise FaultError(f"it declares unit_out {subject.step.unit_out!r} and gave a frame in {result.unit}")
