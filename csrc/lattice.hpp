@@ -13,11 +13,12 @@ public:
     static bool suits(const Frames& frames);
     Lattice(const Frames& frames, int threads);
 
-    void prepare(const double*, std::int64_t) override {}
+    void prepare(const StatisticsRequest&) override {}
     std::int64_t count() const override { return upto_.empty() ? 0 : upto_.back(); }
     Extremes extremes() override { return {values_.front(), values_.back()}; }
     void select(const std::int64_t* ranks, std::int64_t n, double* values) override;
     void select_distances(double center, const std::int64_t* ranks, std::int64_t n, double* values) override;
+    double guess() override { return at(count() / 2); }
     Moments moments(double low, double high, double shift) override;
 
 private:

@@ -38,7 +38,7 @@ void fill_clip(Population& population, const StatisticsRequest& request, double 
         const std::int64_t before = settled.moments.count;
         clip_round(before > 0 ? median : static_cast<double>(NAN), deviation_of(settled.moments), request.clip_sigma, &clip);
         if (before == 0) break;
-        settled = settle(population, clip.low, clip.high, median);
+        settled = settle(population, clip.low, clip.high, population.guess());
         if (settled.moments.count == before) break;
         if (settled.moments.count > 0) median = median_of(population, settled.moments.below, settled.moments.count);
     }
@@ -73,7 +73,7 @@ double fill_order(Population& population, const StatisticsRequest& request, bool
 }
 
 void fill_moments(Population& population, const StatisticsRequest& request, double median, double* row) {
-    const Settled settled = settle(population, -HUGE_VAL, HUGE_VAL, median);
+    const Settled settled = settle(population, -HUGE_VAL, HUGE_VAL, population.guess());
     if (request.wanted & kWantMoments) {
         row[kMean] = mean_of(settled.moments, settled.shift);
         row[kStd] = deviation_of(settled.moments);
@@ -84,9 +84,7 @@ void fill_moments(Population& population, const StatisticsRequest& request, doub
 void fill_row(Population& population, const StatisticsRequest& request, double* row) {
     const bool moments_wanted = request.wanted & (kWantMoments | kWantClip);
     const bool median_wanted = request.wanted & (kWantMedian | kWantMad | kWantClip);
-    std::vector<double> fractions(request.quantiles, request.quantiles + request.quantile_count);
-    if (median_wanted) fractions.insert(fractions.begin(), 0.5);
-    population.prepare(fractions.data(), static_cast<std::int64_t>(fractions.size()));
+    population.prepare(request);
     const std::int64_t count = population.count();
     if (request.wanted & kBasic) row[kCount] = static_cast<double>(count);
     if (count == 0) return;
@@ -136,15 +134,27 @@ void fill_zscale_of_all(const Frames& frames, const ZScaleParameters& parameters
     fit_zscale(samples, parameters, row);
 }
 
+std::int64_t count_valid(const Frames& frames, const Unit& unit) {
+    Comparison<float> floats{};
+    Comparison<double> doubles{};
+    for_each_piece(frames, unit, [&](std::int64_t region, const unsigned char* data, std::int64_t n, std::int64_t) {
+        if (is_plain_float(frames, region)) {
+            ZOO_DISPATCH(compare_floats_span, frames.kind, data, n, &floats);
+            return;
+        }
+        double values[kUnit];
+        ZOO_DISPATCH(read_span, frames.kind, data, n, calibration_of(frames, region), values);
+        ZOO_DISPATCH(compare_span, values, n, &doubles);
+    });
+    return floats.count + doubles.count;
+}
+
 // Samples every stride-th valid pixel in row order.
 void fill_zscale(const Frames& frames, const ZScaleParameters& parameters, double* row, int threads) {
     const std::int64_t units = unit_count(frames);
     std::vector<std::int64_t> first(static_cast<std::size_t>(units) + 1);  // valid pixels before each unit
     parallel_for(threads, units, [&](std::int64_t index, int) {
-        double values[kUnit];
-        const Unit unit = unit_at(frames, index);
-        read_unit(frames, unit, values);
-        first[static_cast<std::size_t>(index) + 1] = std::count_if(values, values + unit.n, [](double value) { return value == value; });
+        first[static_cast<std::size_t>(index) + 1] = count_valid(frames, unit_at(frames, index));
     });
     for (std::size_t i = 1; i < first.size(); ++i) first[i] += first[i - 1];
     const std::int64_t count = first.back();

@@ -20,9 +20,12 @@ struct Extremes {
     double min, max;
 };
 
-// Adds what n values, NaN among them, contribute to the moments about shift within [low, high], and to the extremes.
-ZOO_DECLARE_ISAS(void moments_span(const double* values, std::int64_t n, double low, double high, double shift, Moments* moments,
-                                   Extremes* extremes) noexcept)
+// Adds what n values, NaN among them, contribute to the moments about shift within [low, high].
+ZOO_DECLARE_ISAS(void moments_span(const double* values, std::int64_t n, double low, double high, double shift, Moments* moments) noexcept)
+
+// The same for float32 as stored, kF32 or kBeF32; low and high are finite.
+ZOO_DECLARE_ISAS(void moments_floats_span(int kind, const unsigned char* data, std::int64_t n, double low, double high, double shift,
+                                          Moments* moments) noexcept)
 
 // n values -> keys that order them, all ones for NaN; of their distances from center if asked; of floats in the upper half if narrow.
 ZOO_DECLARE_ISAS(void keys_span(const double* values, std::int64_t n, bool narrow, bool distances, double center,
@@ -32,14 +35,16 @@ ZOO_DECLARE_ISAS(void keys_span(const double* values, std::int64_t n, bool narro
 class Population {
 public:
     virtual ~Population() = default;
-    // Called first: the fractions of the values that will be asked for.
-    virtual void prepare(const double* fractions, std::int64_t n) = 0;
+    // Called first: what will be asked.
+    virtual void prepare(const StatisticsRequest& request) = 0;
     virtual std::int64_t count() const = 0;
     virtual Extremes extremes() = 0;
     // Values of the given ranks, 0 being the smallest, each < count().
     virtual void select(const std::int64_t* ranks, std::int64_t n, double* values) = 0;
     // The same for the distances of the pixels from center.
     virtual void select_distances(double center, const std::int64_t* ranks, std::int64_t n, double* values) = 0;
+    // A value about the median, once count() > 0: moments about it may be known already.
+    virtual double guess() = 0;
     virtual Moments moments(double low, double high, double shift) = 0;
 };
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <numeric>
 
 #include "parallel.hpp"
 
@@ -61,7 +60,18 @@ struct Streamed::Target {
 
 Streamed::Streamed(const Frames& frames, int threads) : frames_(frames), threads_(threads), levels_(holds_floats(frames) ? 2 : 4) {}
 
-void Streamed::prepare(const double* fractions, std::int64_t n) { survey_.emplace(frames_, fractions, n, nullptr, threads_); }
+void Streamed::prepare(const StatisticsRequest& request) {
+    SurveyPlan plan{};
+    const bool clip = request.wanted & kWantClip;
+    // the bracket of clipping holds the median too
+    if (request.wanted & (kWantMedian | kWantMad) && !clip) plan.fractions.push_back(0.5);
+    plan.fractions.insert(plan.fractions.end(), request.quantiles, request.quantiles + request.quantile_count);
+    plan.distances = request.wanted & kWantMad;
+    plan.moments = request.wanted & (kWantMoments | kWantClip);
+    plan.clip_sigma = request.clip_sigma;
+    plan.clip_maxiters = clip ? request.clip_maxiters : 0;
+    survey_.emplace(frames_, plan, threads_);
+}
 
 std::vector<std::int64_t> Streamed::count_top(const Keys& keys) {
     // two tables per thread: neighbouring pixels mostly share their first digit, and would wait for each other's count
@@ -81,35 +91,29 @@ std::vector<std::int64_t> Streamed::count_top(const Keys& keys) {
     return counts;
 }
 
+// What the survey does not hold, such as a rank that was not announced, gets a survey of its own, and then histograms of keys, digit by digit.
 void Streamed::select(const std::int64_t* ranks, std::int64_t n, double* values) {
-    // ranks that were not announced, such as the median of what clipping leaves, get brackets of their own
-    const bool held = std::all_of(ranks, ranks + n, [&](std::int64_t rank) { return survey_->holds(rank); });
-    if (!held) {
-        std::vector<double> fractions;
-        for (std::int64_t i = 0; i < n; ++i) fractions.push_back(static_cast<double>(ranks[i]) / static_cast<double>(count()));
-        prepare(fractions.data(), n);
-    }
-    select(*survey_, Keys{false, 0.0, levels_}, ranks, n, values);
-}
-
-void Streamed::select_distances(double center, const std::int64_t* ranks, std::int64_t n, double* values) {
-    const double fraction = static_cast<double>(ranks[0]) / static_cast<double>(count());
-    Survey survey(frames_, &fraction, 1, &center, threads_);
-    select(survey, Keys{true, center, 4}, ranks, n, values);
-}
-
-// What a survey does not hold is found by histograms of keys, digit by digit.
-void Streamed::select(Survey& survey, const Keys& keys, const std::int64_t* ranks, std::int64_t n, double* values) {
     std::vector<std::int64_t> missing, places;
+    std::vector<double> fractions;
     for (std::int64_t i = 0; i < n; ++i) {
-        if (survey.find(ranks[i], values + i)) continue;
+        if (survey_->find(ranks[i], values + i)) continue;
         missing.push_back(ranks[i]);
         places.push_back(i);
+        fractions.push_back(static_cast<double>(ranks[i]) / static_cast<double>(count()));
     }
     if (missing.empty()) return;
     std::vector<double> found(missing.size());
-    select_keys(keys, missing.data(), static_cast<std::int64_t>(missing.size()), found.data());
+    Survey again(frames_, {fractions, false, false, 0.0, 0}, threads_);
+    bool held = true;
+    for (std::size_t i = 0; i < missing.size(); ++i) held = held && again.find(missing[i], &found[i]);
+    if (!held) select_keys({false, 0.0, levels_}, missing.data(), static_cast<std::int64_t>(missing.size()), found.data());
     for (std::size_t i = 0; i < places.size(); ++i) values[places[i]] = found[i];
+}
+
+void Streamed::select_distances(double center, const std::int64_t* ranks, std::int64_t n, double* values) {
+    bool held = true;
+    for (std::int64_t i = 0; i < n; ++i) held = held && survey_->find_distance(center, ranks[i], values + i);
+    if (!held) select_keys({true, center, 4}, ranks, n, values);
 }
 
 void Streamed::select_keys(const Keys& keys, const std::int64_t* ranks, std::int64_t n, double* values) {
@@ -188,22 +192,20 @@ void Streamed::collect(const Keys& keys, int level, const std::vector<Target>& t
 }
 
 Moments Streamed::moments(double low, double high, double shift) {
-    const std::int64_t units = unit_count(frames_);
-    std::vector<Moments> parts(static_cast<std::size_t>(units), Moments{0, 0, 0.0, 0.0});
-    std::vector<Extremes> extremes(static_cast<std::size_t>(units), Extremes{HUGE_VAL, -HUGE_VAL});
-    parallel_for(threads_, units, [&](std::int64_t index, int) {
+    Moments total{0, 0, 0.0, 0.0};
+    if (shift == survey_->shift() && survey_->moments(low, high, &total)) return total;
+    std::vector<Moments> parts(static_cast<std::size_t>(unit_count(frames_)), total);
+    parallel_for(threads_, unit_count(frames_), [&](std::int64_t index, int) {
         double values[kUnit];
         const Unit unit = unit_at(frames_, index);
         read_unit(frames_, unit, values);
-        const std::size_t i = static_cast<std::size_t>(index);
-        ZOO_DISPATCH(moments_span, values, unit.n, low, high, shift, &parts[i], &extremes[i]);
+        ZOO_DISPATCH(moments_span, values, unit.n, low, high, shift, &parts[static_cast<std::size_t>(index)]);
     });
-    Moments total{0, 0, 0.0, 0.0};
-    for (std::size_t i = 0; i < parts.size(); ++i) {  // in row order, whatever thread worked on which
-        total.below += parts[i].below;
-        total.count += parts[i].count;
-        total.sum += parts[i].sum;
-        total.squares += parts[i].squares;
+    for (const Moments& part : parts) {  // in row order, whatever thread worked on which
+        total.below += part.below;
+        total.count += part.count;
+        total.sum += part.sum;
+        total.squares += part.squares;
     }
     return total;
 }

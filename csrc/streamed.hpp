@@ -13,17 +13,17 @@ class Streamed final : public Population {
 public:
     Streamed(const Frames& frames, int threads);
 
-    void prepare(const double* fractions, std::int64_t n) override;
+    void prepare(const StatisticsRequest& request) override;
     std::int64_t count() const override { return survey_->count(); }
     Extremes extremes() override { return {survey_->min(), survey_->max()}; }
     void select(const std::int64_t* ranks, std::int64_t n, double* values) override;
     void select_distances(double center, const std::int64_t* ranks, std::int64_t n, double* values) override;
+    double guess() override { return survey_->shift(); }
     Moments moments(double low, double high, double shift) override;
 
 private:
     struct Keys;
     struct Target;
-    void select(Survey& survey, const Keys& keys, const std::int64_t* ranks, std::int64_t n, double* values);
     void select_keys(const Keys& keys, const std::int64_t* ranks, std::int64_t n, double* values);
     void refine(const Keys& keys, int level, std::vector<Target>& targets);
     void collect(const Keys& keys, int level, const std::vector<Target>& targets, double* values);

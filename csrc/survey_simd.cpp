@@ -10,21 +10,6 @@ namespace zoo {
 namespace ZOO_ISA {
 namespace {
 
-// Values that are not finite are NaN here.
-template <class T, int BRACKETS>
-void compare(const T* values, std::int64_t n, Comparison<T>& c) {
-    for (std::int64_t i = 0; i < n; ++i) {
-        const T value = values[i];
-        c.count += value == value ? 1 : 0;
-        c.min = value < c.min ? value : c.min;
-        c.max = value > c.max ? value : c.max;
-        for (int b = 0; b < BRACKETS; ++b) {
-            c.below[b] += value < c.low[b] ? 1 : 0;
-            if (value >= c.low[b] && value <= c.high[b]) c.inside[b][c.used[b]++] = value;
-        }
-    }
-}
-
 #if defined(__AVX512F__)
 
 template <class T>
@@ -35,12 +20,25 @@ struct Lanes<float> {
     using Vector = __m512;
     static constexpr int n = 16;
     static Vector fill(float x) { return _mm512_set1_ps(x); }
-    static Vector load(const float* p) { return _mm512_loadu_ps(p); }
-    static unsigned valid(Vector a) { return _mm512_cmp_ps_mask(a, a, _CMP_ORD_Q); }
-    static unsigned less(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
-    static unsigned greater(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
-    static Vector min(Vector a, Vector b) { return _mm512_min_ps(a, b); }  // b where a is NaN
-    static Vector max(Vector a, Vector b) { return _mm512_max_ps(a, b); }
+    // The lanes of mask from p, as a file has them if SWAPPED.
+    template <bool SWAPPED>
+    static Vector load(const void* p, unsigned mask) {
+        const __m512i bits = _mm512_maskz_loadu_epi32(static_cast<__mmask16>(mask), p);
+        if constexpr (!SWAPPED) return _mm512_castsi512_ps(bits);
+        const __m512i order = _mm512_broadcast_i32x4(_mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3));
+        return _mm512_castsi512_ps(_mm512_shuffle_epi8(bits, order));
+    }
+    static unsigned finite(Vector a, unsigned mask) {
+        return _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(mask), _mm512_abs_ps(a), fill(3.402823466e38f), _CMP_LE_OQ);
+    }
+    static unsigned from(Vector a, Vector low, unsigned mask) {
+        return _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(mask), a, low, _CMP_GE_OQ);
+    }
+    static unsigned upto(Vector a, Vector high, unsigned mask) {
+        return _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(mask), a, high, _CMP_LE_OQ);
+    }
+    static Vector min(Vector a, Vector b, unsigned mask) { return _mm512_mask_min_ps(b, static_cast<__mmask16>(mask), a, b); }
+    static Vector max(Vector a, Vector b, unsigned mask) { return _mm512_mask_max_ps(b, static_cast<__mmask16>(mask), a, b); }
     static float least(Vector a) { return _mm512_reduce_min_ps(a); }
     static float most(Vector a) { return _mm512_reduce_max_ps(a); }
     static void keep(float* p, unsigned mask, Vector a) { _mm512_storeu_ps(p, _mm512_maskz_compress_ps(static_cast<__mmask16>(mask), a)); }
@@ -51,100 +49,122 @@ struct Lanes<double> {
     using Vector = __m512d;
     static constexpr int n = 8;
     static Vector fill(double x) { return _mm512_set1_pd(x); }
-    static Vector load(const double* p) { return _mm512_loadu_pd(p); }
-    static unsigned valid(Vector a) { return _mm512_cmp_pd_mask(a, a, _CMP_ORD_Q); }
-    static unsigned less(Vector a, Vector b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
-    static unsigned greater(Vector a, Vector b) { return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ); }
-    static Vector min(Vector a, Vector b) { return _mm512_min_pd(a, b); }
-    static Vector max(Vector a, Vector b) { return _mm512_max_pd(a, b); }
+    template <bool SWAPPED>
+    static Vector load(const void* p, unsigned mask) {
+        return _mm512_maskz_loadu_pd(static_cast<__mmask8>(mask), p);
+    }
+    static unsigned finite(Vector a, unsigned mask) { return _mm512_mask_cmp_pd_mask(static_cast<__mmask8>(mask), a, a, _CMP_ORD_Q); }
+    static unsigned from(Vector a, Vector low, unsigned mask) {
+        return _mm512_mask_cmp_pd_mask(static_cast<__mmask8>(mask), a, low, _CMP_GE_OQ);
+    }
+    static unsigned upto(Vector a, Vector high, unsigned mask) {
+        return _mm512_mask_cmp_pd_mask(static_cast<__mmask8>(mask), a, high, _CMP_LE_OQ);
+    }
+    static Vector min(Vector a, Vector b, unsigned mask) { return _mm512_mask_min_pd(b, static_cast<__mmask8>(mask), a, b); }
+    static Vector max(Vector a, Vector b, unsigned mask) { return _mm512_mask_max_pd(b, static_cast<__mmask8>(mask), a, b); }
     static double least(Vector a) { return _mm512_reduce_min_pd(a); }
     static double most(Vector a) { return _mm512_reduce_max_pd(a); }
     static void keep(double* p, unsigned mask, Vector a) { _mm512_storeu_pd(p, _mm512_maskz_compress_pd(static_cast<__mmask8>(mask), a)); }
 };
 
-// The same for whole vectors, without a branch. Buffers have room for a vector more than is kept.
-template <class T, int BRACKETS>
-void compare_vectors(const T* values, std::int64_t n, Comparison<T>& c) {
+// Without a branch. Buffers have room for a vector more than is kept.
+template <class T, int BRACKETS, bool SWAPPED>
+void compare(const unsigned char* data, std::int64_t n, Comparison<T>& c) {
     using L = Lanes<T>;
     typename L::Vector low[BRACKETS + 1], high[BRACKETS + 1], min = L::fill(c.min), max = L::fill(c.max);
-    std::int64_t valid = 0, below[BRACKETS + 1] = {}, used[BRACKETS + 1] = {};
+    std::int64_t valid = 0, from[BRACKETS + 1] = {};
     T* inside[BRACKETS + 1] = {};
     for (int b = 0; b < BRACKETS; ++b) {
         low[b] = L::fill(c.low[b]);
         high[b] = L::fill(c.high[b]);
         inside[b] = c.inside[b] + c.used[b];
     }
-    std::int64_t i = 0;
-    for (; i + L::n <= n; i += L::n) {
-        const typename L::Vector value = L::load(values + i);
-        const unsigned ordered = L::valid(value);
-        valid += __builtin_popcount(ordered);
-        min = L::min(value, min);
-        max = L::max(value, max);
+    const auto take = [&](std::int64_t i, unsigned present) {
+        const typename L::Vector value = L::template load<SWAPPED>(data + i * static_cast<std::int64_t>(sizeof(T)), present);
+        const unsigned finite = L::finite(value, present);
+        valid += __builtin_popcount(finite);
+        min = L::min(value, min, finite);
+        max = L::max(value, max, finite);
         for (int b = 0; b < BRACKETS; ++b) {
-            const unsigned under = L::less(value, low[b]), within = ordered & ~(under | L::greater(value, high[b]));
-            below[b] += __builtin_popcount(under);
-            L::keep(inside[b] + used[b], within, value);
-            used[b] += __builtin_popcount(within);
+            const unsigned above = L::from(value, low[b], finite), within = L::upto(value, high[b], above);
+            from[b] += __builtin_popcount(above);
+            L::keep(inside[b], within, value);
+            inside[b] += __builtin_popcount(within);
         }
-    }
+    };
+    std::int64_t i = 0;
+    for (; i + L::n <= n; i += L::n) take(i, (1u << L::n) - 1);
+    if (i < n) take(i, (1u << (n - i)) - 1);
     c.count += valid;
     c.min = L::least(min);
     c.max = L::most(max);
     for (int b = 0; b < BRACKETS; ++b) {
-        c.below[b] += below[b];
-        c.used[b] += used[b];
+        c.below[b] += valid - from[b];
+        c.used[b] = inside[b] - c.inside[b];
     }
-    compare<T, BRACKETS>(values + i, n - i, c);
 }
 
 #else
 
-template <class T, int BRACKETS>
-void compare_vectors(const T* values, std::int64_t n, Comparison<T>& c) {
-    compare<T, BRACKETS>(values, n, c);
+template <class T, int BRACKETS, bool SWAPPED>
+void compare(const unsigned char* data, std::int64_t n, Comparison<T>& c) {
+    for (std::int64_t i = 0; i < n; ++i) {
+        T value;
+        if constexpr (sizeof(T) == 4) {
+            value = load<SWAPPED ? kBeF32 : kF32>(data + 4 * i);
+            value = fabsf(value) <= 3.402823466e38f ? value : NAN;
+        } else {
+            memcpy(&value, data + 8 * i, 8);
+        }
+        c.count += value == value ? 1 : 0;
+        c.min = value < c.min ? value : c.min;
+        c.max = value > c.max ? value : c.max;
+        for (int b = 0; b < BRACKETS; ++b) {
+            c.below[b] += value < c.low[b] ? 1 : 0;
+            if (value >= c.low[b] && value <= c.high[b]) c.inside[b][c.used[b]++] = value;
+        }
+    }
 }
 
 #endif
 
-template <class T>
-void compare_brackets(const T* values, std::int64_t n, Comparison<T>* comparison) {
+template <class T, bool SWAPPED>
+void compare_brackets(const void* values, std::int64_t n, Comparison<T>* comparison) {
     Comparison<T>& c = *comparison;
+    std::int64_t before[kMostBrackets];
     for (int b = 0; b < c.brackets; ++b) {
-        if (c.used[b] + n > c.room) {  // from here on only count
-            c.complete = false;
-            c.used[b] = 0;
-        }
+        c.lost[b] = c.lost[b] || c.used[b] + n + kUnit > c.room;
+        if (c.lost[b]) c.used[b] = 0;  // from here on only count
+        before[b] = c.used[b];
     }
+    const unsigned char* data = static_cast<const unsigned char*>(values);
     switch (c.brackets) {
-        case 0: return compare_vectors<T, 0>(values, n, c);
-        case 1: return compare_vectors<T, 1>(values, n, c);
-        case 2: return compare_vectors<T, 2>(values, n, c);
-        case 3: return compare_vectors<T, 3>(values, n, c);
-        default: return compare_vectors<T, 4>(values, n, c);
+        case 0: compare<T, 0, SWAPPED>(data, n, c); break;
+        case 1: compare<T, 1, SWAPPED>(data, n, c); break;
+        case 2: compare<T, 2, SWAPPED>(data, n, c); break;
+        case 3: compare<T, 3, SWAPPED>(data, n, c); break;
+        case 4: compare<T, 4, SWAPPED>(data, n, c); break;
+        case 5: compare<T, 5, SWAPPED>(data, n, c); break;
+        case 6: compare<T, 6, SWAPPED>(data, n, c); break;
+        case 7: compare<T, 7, SWAPPED>(data, n, c); break;
+        default: compare<T, 8, SWAPPED>(data, n, c); break;
     }
-}
-
-template <int K>
-void load_floats(const unsigned char* data, std::int64_t n, float* values) {
-    for (std::int64_t i = 0; i < n; ++i) {
-        const float value = load<K>(data + 4 * i);
-        values[i] = fabsf(value) <= 3.402823466e38f ? value : NAN;
-    }
+    for (int b = 0; b < c.brackets; ++b) c.within[b] += c.used[b] - before[b];
 }
 
 }  // namespace
 
-void compare_span(const double* values, std::int64_t n, Comparison<double>* comparison) noexcept { compare_brackets(values, n, comparison); }
+void compare_span(const double* values, std::int64_t n, Comparison<double>* comparison) noexcept {
+    compare_brackets<double, false>(values, n, comparison);
+}
 
 void compare_floats_span(int kind, const unsigned char* data, std::int64_t n, Comparison<float>* comparison) noexcept {
-    alignas(64) float values[kUnit];
-    if (kind == kBeF32) {
-        load_floats<kBeF32>(data, n, values);
-    } else {
-        load_floats<kF32>(data, n, values);
-    }
-    compare_brackets(values, n, comparison);
+    if (kind == kBeF32) return compare_brackets<float, true>(data, n, comparison);
+    compare_brackets<float, false>(data, n, comparison);
+}
+
+void widen_span(const float* values, std::int64_t n, double* out) noexcept {
+    for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<double>(values[i]);
 }
 
 void distances_span(double* values, std::int64_t n, double center) noexcept {
