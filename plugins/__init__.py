@@ -237,6 +237,18 @@ def _register_degradations(register: Callable[..., None]) -> None:
             },
         ),
     }
+    families["csst"] = (
+        "csst:Csst",
+        "as CSST's survey camera would see it",
+        {
+            "ee80": zoo.Option(float, 0.114, "radius of 80 % of the light in the end, arcseconds; 0.114 simulated mean, 0.15 required"),
+            "sensitivity": zoo.Option(float, 1.0, "collecting area times throughput, in units of Hubble's"),
+            "rays": zoo.Option(float, 1.0, "cosmic rays per second and square centimetre"),
+            "pitch": zoo.Option(float, 10.0, "side of a pixel of the detector, micrometres, for rays"),
+            "grid": zoo.Option(str, "hst", "pixels of the result: of the frame, or of 0.074 arcseconds", choices=("hst", "csst")),
+            "micron": zoo.Option(float, 0.0, "wavelength, micrometres; 0 = the filter's"),
+        },
+    )
     for name, (target, summary, options) in families.items():
         register(
             name,

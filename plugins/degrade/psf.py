@@ -146,15 +146,20 @@ def smear(image: Tensor, kernel: Tensor, seen: Observation, generator: Generator
     Returns: ``(1, H, W)``, new.
     """
     clean, excess = split_rays(image, seen.read_noise)
+    smooth = smear_light(clean, kernel, seen.read_noise, generator).add_(excess)
+    return torch.where(torch.isfinite(image), smooth.clamp_max_(seen.full_well), torch.nan)
+
+
+def smear_light(clean: Tensor, kernel: Tensor, read_noise: float, generator: Generator) -> Tensor:
+    """As `smear`, of an image that holds light only and has a value everywhere."""
     smooth = ops.convolve(clean, kernel)
-    variance = expected_signal(clean, seen.read_noise) + seen.read_noise**2
-    wanted = expected_signal(smooth, seen.read_noise) + seen.read_noise**2
+    variance = expected_signal(clean, read_noise) + read_noise**2
+    wanted = expected_signal(smooth, read_noise) + read_noise**2
     kept = float(kernel.square().sum())
     if kept < 1 - 1e-6:
         missing = (wanted - ops.convolve(variance, kernel.square(), normalize=False)).clamp_min_(0)
-        smooth += shaped_noise(kernel, image.shape[1:], generator) * (missing / (1 - kept)).sqrt_()
-    smooth += excess
-    return torch.where(torch.isfinite(image), smooth.clamp_max_(seen.full_well), torch.nan)
+        smooth += shaped_noise(kernel, clean.shape[1:], generator) * (missing / (1 - kept)).sqrt_()
+    return smooth
 
 
 def shaped_noise(kernel: Tensor, shape: torch.Size, generator: Generator) -> Tensor:

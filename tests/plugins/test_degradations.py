@@ -16,6 +16,7 @@ from zoo.data import find_scene
 from zoo.errors import FrameError, PipelineError, UsageError
 from zoo.frames import Frame, FrameInfo, Observation, cosmic_rays, read_frame
 from zoo.plugins.degrade.cosmics import Cosmics
+from zoo.plugins.degrade.csst import Csst, rebin
 from zoo.plugins.degrade.exposure import Exposure
 from zoo.plugins.degrade.hubble import ee80, missing_sigma, wavelength_of
 from zoo.plugins.degrade.observing import Degradation, measure_read_noise
@@ -29,7 +30,7 @@ from zoo.plugins.simulated.psf import hubble
 from zoo.registry import get_registry
 from zoo.steps import Pipeline
 
-NAMES = ("psf", "jitter", "sky", "readnoise", "cosmics", "saturate", "exposure")
+NAMES = ("psf", "jitter", "sky", "readnoise", "cosmics", "saturate", "exposure", "csst")
 READ_NOISE = 5.0
 INFO = FrameInfo(instrument="ACS/WFC", product="flt", exptime=400.0, filter="F606W")
 
@@ -286,6 +287,8 @@ def test_what_a_frame_lacks_is_said() -> None:
         (lambda: Cosmics(rate=2.0, number=1.0), "give rate or number"),
         (lambda: Exposure(factor=0.2, seconds=1.0), "give factor or seconds"),
         (lambda: Exposure(factor=0.0), "factor must be > 0"),
+        (lambda: Csst(grid="euclid"), "grid must be one of hst, csst"),
+        (lambda: Csst(sensitivity=0.0), "ee80 and sensitivity must be > 0"),
         (lambda: Saturate(electrons=0.0), "electrons must be > 0"),
         (lambda: ReadNoise(electrons=math.inf), "electrons must be finite"),
     ],
@@ -301,6 +304,55 @@ def test_catalogue_defaults_are_the_constructors(name: str) -> None:
     plain, full = entry.load()(), entry.load()(**entry.parse_options({}))
     assert vars(plain) == vars(full)
     assert (plain.scope, plain.random, plain.unit_in) == (entry.metadata["scope"], "always", "electron")
+
+
+def test_pixels_are_rebinned_by_the_area_in_common() -> None:
+    image = torch.arange(1.0, 7.0).repeat(4, 1)[None]
+    torch.testing.assert_close(rebin(image, (2, 3), 2.0), torch.tensor([[[6.0, 14.0, 22.0]] * 2]))
+    # A pixel of side 1.5 holds one and a half of the old ones in each direction.
+    torch.testing.assert_close(rebin(image, (2, 4), 1.5)[0, 0], 1.5 * torch.tensor([1 + 0.5 * 2, 0.5 * 2 + 3, 4 + 0.5 * 5, 0.5 * 5 + 6]))
+    torch.testing.assert_close(rebin(torch.ones(1, 4, 6), (2, 4), 1.5, squared=True), torch.full((1, 2, 4), 1.25**2))
+    assert float(rebin(rebin(image, (2, 4), 1.5), (4, 6), 1 / 1.5).sum()) == pytest.approx(float(image.sum()), rel=0.05)
+
+
+@pytest.mark.parametrize(("instrument", "pixel", "edge"), [("ACS/WFC", 0.05, 0), ("WFC3/UVIS", 0.04, 40)])
+def test_csst_has_the_noise_of_its_own_exposure(instrument: str, pixel: float, edge: int) -> None:
+    frame = observe(torch.full((1, 256, 512), 100.0), 1, replace(INFO, instrument=instrument))
+    step = Csst(grid="csst", rays=0.0)
+    result = step(frame, generator=Generator().manual_seed(1))
+    assert result.shape == step.output_shape(frame.shape) == (1, 172, 345)
+    middle = result.pixels[:, edge : 172 - edge, edge : 345 - edge]
+    signal = 100 * (0.074 / pixel) ** 2 * 150 / 400 + 3
+    assert float(middle.mean()) == pytest.approx(signal, abs=0.4)
+    assert float(middle.var()) == pytest.approx(signal + 25, rel=0.04)
+    assert max(map(abs, correlation(middle))) < 0.12  # neighbours share the pixels that their border divides
+    assert result.observation is not None
+    assert (result.observation.pixel, result.observation.exptime, result.observation.read_noise) == (0.074, 150.0, 5.0)
+    assert result.notes == ()
+
+
+def test_csst_comes_back_on_the_pixels_of_the_frame() -> None:
+    frame = observe(light(100.0), 1)
+    result = Csst(rays=0.0)(frame, generator=Generator().manual_seed(1))
+    assert result.shape == frame.shape
+    assert result.observation is None
+    assert float(result.pixels.mean()) == pytest.approx((float(frame.pixels.mean()) * 150 / 400) + 3 * (0.05 / 0.074) ** 2, rel=0.01)
+    assert correlation(result.pixels - light(100.0) * 150 / 400)[0] > 0.3
+    hit = Csst(rays=50.0)(frame, generator=Generator().manual_seed(1))
+    assert float(hit.pixels.max()) > 2 * float(result.pixels.max())
+
+
+def test_csst_says_what_it_cannot_do() -> None:
+    frame = observe(light(40.0, 64, 128), 1)
+    short = Csst()(replace(frame, info=replace(INFO, exptime=60.0)), generator=Generator())
+    assert short.notes == ("csst: the frame's own noise exceeds CSST's in 100% of the pixels",)
+    red = Csst()(replace(frame, info=replace(INFO, filter="F814W")), generator=Generator())
+    assert red.notes == ("csst: the camera's PSF is as wide as 0.114 arcseconds already, nothing is added",)
+    with pytest.raises(FrameError, match="no-exptime"):
+        Csst()(replace(frame, info=replace(INFO, exptime=math.nan)), generator=Generator())
+    gap = observe(light(40.0, 64, 128), 1)
+    gap.pixels[0, 20:40, 20:40] = math.nan
+    assert 0.045 < float(torch.isnan(Csst()(gap, generator=Generator()).pixels).float().mean()) < 0.065
 
 
 @pytest.fixture(scope="module")
@@ -340,6 +392,20 @@ def test_simulated_frames_are_exposed_again_from_their_light(simulated: list[Fra
     assert float(noise.square().mean()) == pytest.approx(1, abs=0.02)
     smeared = Pipeline(["overscan", "psf:fwhm=0.6"]).run_frame(frame)
     assert float(smeared.sum() / Pipeline(["overscan"]).run_frame(frame).sum()) == pytest.approx(1, abs=0.01)
+
+
+def test_csst_exposes_the_light_of_a_simulated_frame(simulated: list[Frame]) -> None:
+    frame = simulated[0]
+    scene = find_scene(frame)
+    assert scene is not None
+    assert scene.light is not None
+    image = Pipeline(["overscan", "csst:grid=csst,rays=0"]).run_frame(frame)
+    assert image.shape == (1, 345, 691)
+    signal = scene.light.median() * 1.48**2 * 150 / scene.exptime + 3
+    quiet = (image - image.median()).abs() < 4 * (signal + 25).sqrt()
+    assert float(image.median()) == pytest.approx(float(signal), rel=0.02)
+    assert float(image[quiet].var()) == pytest.approx(float(signal) + 25, rel=0.25)
+    assert Pipeline(["overscan", "csst", "normalize"]).run_frame(simulated[1]).shape == (1, 512, 1024)
 
 
 def test_noise_depends_on_the_frame_and_the_seed_alone(simulated: list[Frame]) -> None:
