@@ -18,6 +18,7 @@ void bind_convolve(py::module_& module);
 void bind_fits(py::module_& module);
 void bind_multirate(py::module_& module);
 void bind_normalize(py::module_& module);
+void bind_stem(py::module_& module);
 
 namespace {
 
@@ -59,4 +60,5 @@ PYBIND11_MODULE(_native, module) {
     bind_fits(module);
     bind_multirate(module);
     bind_normalize(module);
+    bind_stem(module);
 }

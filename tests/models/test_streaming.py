@@ -64,19 +64,18 @@ def test_stems_of_the_built_in_networks(name: str) -> None:
 
 
 def test_streamed_network_computes_the_same(tmp_path: Path) -> None:
-    plain = build("resnet18").double().eval()
+    plain = Small().double().eval()
     save_tensors(tmp_path / "weights", plain.state_dict())
-    streamed = build("resnet18").double().eval()
+    streamed = Small().double().eval()
     stream_stem(streamed)
     load_tensors_into(streamed, tmp_path / "weights")
-    image = torch.randn(2, *SHAPE, dtype=torch.float64)
+    image = torch.randn(2, 1, 20, 24, dtype=torch.float64)
     for _ in range(2):
         for model in (plain, streamed):
             model(image).square().sum().backward()
         torch.testing.assert_close(streamed(image), plain(image), rtol=1e-10, atol=1e-12)
         for (key, want), got in zip(plain.named_parameters(), streamed.parameters(), strict=True):
-            scale = want.grad.abs().max().item()
-            torch.testing.assert_close(got.grad, want.grad, rtol=0, atol=1e-10 * scale, msg=key)
+            torch.testing.assert_close(got.grad, want.grad, rtol=1e-10, atol=1e-10, msg=key)
         for want, got in zip(plain.buffers(), streamed.buffers(), strict=True):
             torch.testing.assert_close(got, want)
         plain.train(), streamed.train()
@@ -133,7 +132,7 @@ def test_copy_has_a_stem_of_its_own() -> None:
 
 
 def test_streamed_network_can_be_traced() -> None:
-    model = build("hrcn").eval()
+    model = build("resnet18").eval()
     stream_stem(model)
     image = torch.randn(1, *SHAPE)
     torch.testing.assert_close(torch.fx.symbolic_trace(model)(image), model(image))

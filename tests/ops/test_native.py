@@ -81,7 +81,7 @@ def test_kernels_are_right_with_every_instruction_set(level: str) -> None:
     if chosen != level:
         pytest.skip(f"this processor has no {level}")
     tests = [str(path) for path in sorted((ROOT / "tests" / "ops").glob("test_*.py")) if path.name != Path(__file__).name]
-    chosen_tests = "(scipy or astropy or numpy or short_floats) and not reference"
+    chosen_tests = "(scipy or astropy or numpy or short_floats or match_the_strips) and not reference"
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen_tests, *tests],
         env={**os.environ, "ZOO_SIMD": level}, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False,

@@ -83,7 +83,7 @@ def stem(
     zero = torch.zeros(weight.shape[0], dtype=torch.float64, device=weight.device)
     shift = zero if bias is None else bias.double()
     if training:
-        mean, variance = torch.ops.zoo.stem_moments(image, exact, geometry.stride, geometry.padding, dtype)
+        mean, variance, _ = torch.ops.zoo.stem_moments(image, exact, geometry.stride, geometry.padding, dtype)
         rows, columns = geometry.map_size(image, weight)
         mean, variance, count = _merge(mean, variance, image.shape[0] * rows * columns, reduce)
         if running_mean is not None and running_var is not None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from zoo.ops import stem_strips
 from zoo.ops.library import define_op
+from zoo.ops.stem_native import is_compiled, patch_moments, pool_compiled, pool_compiled_backward
 from zoo.ops.stem_strips import Geometry
 
 _CONV = "int[] stride, int[] padding"
@@ -21,8 +22,11 @@ def _geometry(*pairs: Any) -> Geometry:
 
 
 def _stem(image: Tensor, weight: Tensor, bias: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
-    *sizes, _, _, strip = options
+    *sizes, dtype, _, strip = options
     out, places = _empty_stem(image, weight, bias, *options)
+    if is_compiled(image, weight, dtype):
+        pool_compiled(image, weight, bias, _geometry(*sizes), out, places)
+        return out, places
     with torch.autocast(image.device.type, enabled=False):
         stem_strips.pool_strips(image, weight, bias, _geometry(*sizes), strip, out, places)
     return out, places
@@ -40,6 +44,8 @@ def _empty_stem(image: Tensor, weight: Tensor, bias: Tensor, *options: Any) -> t
 
 def _stem_backward(grad: Tensor, places: Tensor, image: Tensor, weight: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
     *sizes, for_image, strip = options
+    if not for_image and is_compiled(image, weight, grad.dtype):
+        return image.new_empty(0), *pool_compiled_backward(grad, places, image, weight, _geometry(*sizes))
     with torch.autocast(image.device.type, enabled=False):
         return stem_strips.pool_strips_backward(grad, places, image, weight, _geometry(*sizes), strip, for_image=for_image)
 
@@ -48,19 +54,30 @@ def _empty_stem_backward(grad: Tensor, places: Tensor, image: Tensor, weight: Te
     return image.new_empty(image.shape if options[-2] else 0), torch.empty_like(weight), weight.new_empty(weight.shape[0])
 
 
-def _moments(image: Tensor, weight: Tensor, stride: Any, padding: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _moments(image: Tensor, weight: Tensor, stride: Any, padding: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    mean, variance, patches = _empty_moments(image, weight, stride, padding, dtype)
+    if is_compiled(image, weight, dtype):
+        patches = patch_moments(image, weight, tuple(stride), tuple(padding))
+        kernel = weight.flatten(1).to(patches.dtype)
+        mean.copy_(kernel @ patches[0])
+        variance.copy_(((kernel @ patches[1:]) * kernel).sum(1).clamp_(min=0))
+        return mean, variance, patches
     with torch.autocast(image.device.type, enabled=False):
-        return stem_strips.moments(image, weight, tuple(stride), tuple(padding), dtype)
+        return *stem_strips.moments(image, weight, tuple(stride), tuple(padding), dtype), patches
 
 
-def _empty_moments(image: Tensor, weight: Tensor, stride: Any, padding: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    return weight.new_empty(weight.shape[0]), weight.new_empty(weight.shape[0])
+def _empty_moments(image: Tensor, weight: Tensor, stride: Any, padding: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    channels, taps = weight.shape[0], weight.shape[1] * weight.shape[2] * weight.shape[3]
+    shape = (taps + 1, taps) if is_compiled(image, weight, dtype) else (0,)
+    mean, variance, patches = (weight.new_empty(size, dtype=torch.float64) for size in ((channels,), (channels,), shape))
+    return mean, variance, patches
 
 
 def _moments_backward(
     grad_mean: Tensor,
     grad_variance: Tensor,
     mean: Tensor,
+    patches: Tensor,
     image: Tensor,
     weight: Tensor,
     stride: Any,
@@ -68,13 +85,17 @@ def _moments_backward(
     dtype: torch.dtype,
     for_image: bool,
 ) -> tuple[Tensor, Tensor]:
+    if patches.numel() > 0 and not for_image:
+        kernel = weight.flatten(1).to(patches.dtype)
+        slopes = grad_mean[:, None] * patches[0] + 2 * grad_variance[:, None] * (kernel @ patches[1:])
+        return image.new_empty(0), slopes.view(weight.shape).to(weight.dtype)
     arguments = (grad_mean, grad_variance, mean, image, weight, tuple(stride), tuple(padding), dtype)
     with torch.autocast(image.device.type, enabled=False):
         return stem_strips.moments_backward(*arguments, for_image=for_image)
 
 
 def _empty_moments_backward(
-    grad_mean: Tensor, grad_variance: Tensor, mean: Tensor, image: Tensor, weight: Tensor, *options: Any
+    grad_mean: Tensor, grad_variance: Tensor, mean: Tensor, patches: Tensor, image: Tensor, weight: Tensor, *options: Any
 ) -> tuple[Tensor, Tensor]:
     return image.new_empty(image.shape if options[-1] else 0), torch.empty_like(weight)
 
@@ -90,9 +111,9 @@ define_op(
     _stem_backward,
     _empty_stem_backward,
 )
-define_op(f"stem_moments(Tensor image, Tensor weight, {_CONV}, ScalarType dtype) -> (Tensor, Tensor)", _moments, _empty_moments)
+define_op(f"stem_moments(Tensor image, Tensor weight, {_CONV}, ScalarType dtype) -> (Tensor, Tensor, Tensor)", _moments, _empty_moments)
 define_op(
-    "stem_moments_backward(Tensor grad_mean, Tensor grad_variance, Tensor mean, Tensor image, Tensor weight, "
+    "stem_moments_backward(Tensor grad_mean, Tensor grad_variance, Tensor mean, Tensor patches, Tensor image, Tensor weight, "
     f"{_CONV}, ScalarType dtype, bool for_image) -> (Tensor, Tensor)",
     _moments_backward,
     _empty_moments_backward,
@@ -115,15 +136,17 @@ def _stem_gradient(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | N
     return grad_image if for_image else None, grad_weight, grad_bias, *[None] * len(ctx.options)
 
 
-def _save_moments(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def _save_moments(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     image, weight, *ctx.options = inputs
-    ctx.save_for_backward(output[0], image, weight)
+    mean, _, patches = output
+    ctx.mark_non_differentiable(patches)
+    ctx.save_for_backward(mean, patches, image, weight)
 
 
-def _moments_gradient(ctx: Any, grad_mean: Tensor, grad_variance: Tensor) -> tuple[Tensor | None, ...]:
-    mean, image, weight = ctx.saved_tensors
+def _moments_gradient(ctx: Any, grad_mean: Tensor, grad_variance: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    mean, patches, image, weight = ctx.saved_tensors
     for_image = ctx.needs_input_grad[0]
-    arguments = (grad_mean, grad_variance, mean, image, weight, *ctx.options, for_image)
+    arguments = (grad_mean, grad_variance, mean, patches, image, weight, *ctx.options, for_image)
     grad_image, grad_weight = torch.ops.zoo.stem_moments_backward(*arguments)
     return grad_image if for_image else None, grad_weight, *[None] * len(ctx.options)
 
