@@ -36,8 +36,8 @@ void bind_stem(py::module_& module) {
     py::class_<zoo::StemArguments>(module, "StemArguments")
         .def(py::init(&arguments_of), py::kw_only(), py::arg("image"), py::arg("frames"), py::arg("frame_stride"), py::arg("row_stride"),
              py::arg("dtype"), py::arg("vertical"), py::arg("horizontal"), py::arg("channels"));
-    module.attr("stem_channel_block") = zoo::stem_channel_block;
-    module.attr("stem_longest_kernel") = zoo::stem_longest_kernel;
+    module.def("stem_channel_block", [] { return zoo::stem_channel_block; });
+    module.def("stem_longest_kernel", [] { return zoo::stem_longest_kernel; });
     module.def("stem_forward_scratch_bytes", &zoo::stem_forward_scratch_bytes);
     module.def(
         "stem_forward_cpu",

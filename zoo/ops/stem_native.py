@@ -19,7 +19,7 @@ def is_compiled(image: Tensor, weight: Tensor, dtype: torch.dtype) -> bool:
     if image.device.type != "cpu" or image.shape[1] != 1 or image.dtype not in _SINGLE or dtype not in _SINGLE:
         return False
     module = native()
-    return module is not None and max(weight.shape[2:]) <= module.stem_longest_kernel
+    return module is not None and max(weight.shape[2:]) <= module.stem_longest_kernel()
 
 
 def pool_compiled(image: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, out: Tensor, places: Tensor) -> None:
@@ -27,7 +27,8 @@ def pool_compiled(image: Tensor, weight: Tensor, bias: Tensor, geometry: Geometr
     module = _module()
     source, arguments = _arguments(module, image, weight, geometry)
     channels = weight.shape[0]
-    padded = -(-channels // module.stem_channel_block) * module.stem_channel_block
+    block = module.stem_channel_block()
+    padded = -(-channels // block) * block
     kernel = torch.zeros(weight[0].numel(), padded)
     kernel[:, :channels] = weight.flatten(1).t()
     offset = torch.zeros(padded)
