@@ -50,11 +50,10 @@ GROUPS = {  # title -> the option that it begins with
     "--pipeline", "pipeline_file", type=click.Path(path_type=Path), help="TOML file with [[pipeline]], such as a run's config.toml."
 )
 @click.option("--epochs", type=int, help=f"Passes over the training frames. [default: {DEFAULTS.epochs}]")
+@click.option("--fit", metavar="SIZE", help="Choose what is left open so that training takes at most 8GB, or auto: what is free.")
 @click.option("--batch-size", type=int, help="Frames per forward pass. [default: 2 Mpixel's worth, 1 to 16]")
 @click.option("--accumulate", type=int, help="Forward passes per optimizer step. [default: to 16 frames]")
-@click.option(
-    "--optimizer", type=click.Choice(list(OPTIMIZERS)), help=f"adamw, or sgd with Nesterov's momentum. [default: {DEFAULTS.optimizer}]"
-)
+@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), help="adamw, or sgd with Nesterov's momentum. [default: adamw]")
 @click.option("--lr", type=float, help="Peak learning rate. [default: by optimizer]")
 @click.option("--weight-decay", type=float, help=f"Decoupled decay of kernels and matrices. [default: {DEFAULTS.weight_decay}]")
 @click.option("--momentum", type=float, help=f"Of sgd; the first beta of adamw. [default: {DEFAULTS.momentum}]")
@@ -86,6 +85,8 @@ GROUPS = {  # title -> the option that it begins with
     type=click.Choice(PRECISIONS),
     help=f"auto: bf16 where the hardware has it, else fp32. [default: {DEFAULTS.precision}]",
 )
+@click.option("--stream/--no-stream", default=None, help="Run the stem in strips, which saves memory. [default: as --fit needs]")
+@click.option("--recompute/--no-recompute", default=None, help="Compute blocks twice, which saves memory. [default: as --fit needs]")
 @click.option("--device", metavar="NAME", help=f"auto, cpu, cuda or cuda:N. [default: {DEFAULTS.device}]")
 @click.option("--workers", type=int, help=f"Threads that read frames. [default: {DEFAULTS.workers}]")
 @click.option("--seed", type=int, help=f"Of weights, order and augmentation. [default: {DEFAULTS.seed}]")

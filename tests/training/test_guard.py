@@ -19,7 +19,7 @@ from zoo.data import Row
 from zoo.errors import CheckFailedError
 from zoo.models.directory import load_tensors
 from zoo.training import Progress, TrainConfig, make_plan, read_metrics, train
-from zoo.training.batches import training_batches
+from zoo.training.batches import TrainingBatches
 from zoo.training.guard import Fault, describe_frames, gradient_fault, is_finite, loss_fault
 from zoo.training.opening import _build_state
 from zoo.training.optimizer import optimizer_tensors
@@ -77,7 +77,7 @@ def test_a_step_without_finite_numbers_changes_nothing(configure: Configure, los
         parts = chain(state.model.state_dict().items(), average.items(), optimizer_tensors(state.optimizer).items())
         return {f"{number} {name}": tensor.clone() for number, (name, tensor) in enumerate(parts)}
 
-    batches = iter(training_batches(good, epoch=0, start=0))
+    batches = TrainingBatches(good, epoch=0)
     first = take_step(good, state, good.build_criterion(), batches, accumulate)
     assert first.fault is None
     before = tensors()
@@ -98,7 +98,7 @@ def test_a_step_whose_variance_overflows_changes_nothing(configure: Configure) -
     with torch.no_grad():
         state.model.get_parameter("convolution.weight").mul_(1e25)
     before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
-    result = take_step(plan, state, plan.build_criterion(), iter(training_batches(plan, epoch=0, start=0)), 1)
+    result = take_step(plan, state, plan.build_criterion(), TrainingBatches(plan, epoch=0), 1)
     assert result.sums.loss < 10
     assert result.fault == Fault("the variance of a layer's output is not finite", result.fault.rows if result.fault else ())
     assert all(torch.equal(tensor, before[name]) for name, tensor in state.model.state_dict().items())

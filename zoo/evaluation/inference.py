@@ -19,7 +19,7 @@ from zoo.errors import DataError, FrameError, InputShapeError, MemoryLimitError,
 from zoo.frames import Frame
 from zoo.models import LoadedModel, prepare_inference
 from zoo.stopwatch import part
-from zoo.training.device import find_device
+from zoo.training.device import find_device, is_out_of_memory
 
 PRECISIONS = ("fp32", "bf16")
 BATCH_PIXELS = 1 << 20  # one frame of 2048x4096 makes hrcn hold 2.1 GiB besides its weights (fp32, CPU)
@@ -125,9 +125,8 @@ class Classifier:
                 with part("model"):
                     logits = self.model(self.loaded.pipeline.run_batch(images))
                     values = logits.double().cpu()
-        except RuntimeError as error:
-            # Out of memory is torch.OutOfMemoryError on a GPU and a plain RuntimeError on a CPU.
-            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
             size = f"{images.shape[-2]}x{images.shape[-1]}"
             remedy = "use a smaller --batch-size" if len(images) > 1 else "use --precision bf16, or a machine with more"

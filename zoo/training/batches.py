@@ -10,13 +10,43 @@ from collections.abc import Callable, Iterator
 from torch import Tensor
 
 from zoo.data import Row
-from zoo.data.loader import Loader
+from zoo.data.loader import Batch, Loader
+from zoo.training.memory import PREFETCH
 from zoo.training.plan import Plan
 
 
-def training_batches(plan: Plan, *, epoch: int, start: int) -> Loader:
-    """Return the batches of an epoch from batch ``start`` on, augmented; what does not fill the last one is left out."""
-    return _loader(plan, plan.train, epoch=epoch, start=start, training=True)
+class TrainingBatches:
+    """The batches of an epoch, augmented; what does not fill the last one is left out.
+
+    Args:
+        plan: says what is read. epoch: from 0.
+    """
+
+    def __init__(self, plan: Plan, *, epoch: int) -> None:
+        self._plan, self._epoch = plan, epoch
+        self._batches: Iterator[Batch] | None = None
+        self._next = 0
+
+    def read(self, start: int, count: int) -> Iterator[Batch]:
+        """Yield ``count`` batches from batch ``start`` on; those that were given before are read again, to the same bits."""
+        if self._batches is None or self._next != start:
+            self._batches = iter(_loader(self._plan, self._plan.train, epoch=self._epoch, start=start, training=True))
+            self._next = start
+        for _ in range(count):
+            self._next += 1
+            yield next(self._batches)
+
+
+def parts_of(batch: Batch, most: int) -> Iterator[Batch]:
+    """Cut a batch into parts of at most ``most`` frames; the batch itself where it has no more. It has to be that of a single process."""
+    frames = len(batch.rows)
+    if frames <= most:
+        yield batch
+        return
+    for first in range(0, frames, most):
+        cut = slice(first, first + most)
+        labels, rows = batch.labels[cut], batch.rows[cut]
+        yield Batch(batch.images[cut], labels, rows, batch.indices[cut], (), whole_labels=labels, whole_rows=rows)
 
 
 def clean_batches(plan: Plan, stop_if_asked: Callable[[], None], advance: Callable[[int], None]) -> Iterator[Tensor]:
@@ -50,6 +80,7 @@ def _loader(plan: Plan, rows: tuple[Row, ...], *, epoch: int = 0, start: int = 0
         drop_last=shuffle,
         training=training,
         workers=plan.config.train.workers,
+        prefetch=PREFETCH if plan.memory else 2,
         shape=plan.input_shape,
         part=plan.ranks.part,
         cache=plan.frame_cache,

@@ -78,7 +78,12 @@ class TrainSettings:
         batch_size: frames per forward pass; ``None`` takes 2 million pixels' worth, at least 1 and at most 16. Fewer training frames than
             that make one smaller batch.
         accumulate: forward passes per optimizer step; ``None`` brings a chosen ``batch_size`` to 16 frames, and is 1 beside a given one.
-        optimizer: ``adamw`` or ``sgd`` (Nesterov).
+        fit: the memory that training may take, as ``8GB``, or ``auto`` for what the machine has left; what is ``None`` or ``auto`` among
+            ``batch_size``, ``accumulate``, ``optimizer``, ``precision``, ``stream`` and ``recompute`` is then chosen so that it is enough,
+            see `zoo.training.memory`. ``None`` plans nothing.
+        stream: the stem of the network runs in strips, see `zoo.models.stream_stem`; ``None`` is no, unless ``fit`` needs it.
+        recompute: blocks keep their input only and are computed again in the backward pass, see `zoo.models.checkpoint_blocks`; likewise.
+        optimizer: ``adamw`` or ``sgd`` (Nesterov); ``None`` is ``adamw``, unless ``fit`` needs ``sgd``.
         lr: peak learning rate; ``None`` takes the optimizer's own default.
         weight_decay: decoupled decay of weights, not of biases and normalisation.
         momentum: of ``sgd``; the first beta of ``adamw``.
@@ -102,7 +107,10 @@ class TrainSettings:
     epochs: int = 6
     batch_size: int | None = None
     accumulate: int | None = None
-    optimizer: str = "adamw"
+    fit: str | None = None
+    stream: bool | None = None
+    recompute: bool | None = None
+    optimizer: str | None = None
     lr: float | None = None
     weight_decay: float = 0.05
     momentum: float = 0.9
@@ -123,15 +131,20 @@ class TrainSettings:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        if self.fit not in (None, "auto") and not parse_bytes(self.fit or ""):
+            raise SettingsError(f"train.fit must be auto or an amount of memory such as 8GB, got {self.fit!r}")
+        if self.optimizer is None and self.fit is None:
+            object.__setattr__(self, "optimizer", "adamw")
         for name, choices in (
-            ("optimizer", tuple(OPTIMIZERS)),
+            ("optimizer", (*OPTIMIZERS, *((None,) if self.fit else ()))),
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
             ("class_weights", CLASS_WEIGHTS),
             ("keep", KEEP),
         ):
             if getattr(self, name) not in choices:
-                raise SettingsError(f"train.{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+                words = ", ".join(choice for choice in choices if choice)
+                raise SettingsError(f"train.{name} must be one of {words}, got {getattr(self, name)!r}")
         for name in ("epochs", "batch_size", "accumulate"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise SettingsError(f"train.{name} must be >= 1, got {getattr(self, name)}")
@@ -144,9 +157,9 @@ class TrainSettings:
         if not 0 < self.gamma <= 1:
             raise SettingsError(f"train.gamma must be > 0 and <= 1, got {self.gamma}")
         self._check_milestones()
-        if self.lr is None:
+        if self.lr is None and self.optimizer is not None:
             object.__setattr__(self, "lr", OPTIMIZERS[self.optimizer])
-        if not self.lr > 0:  # type: ignore[operator]  # set just above
+        if self.lr is not None and not self.lr > 0:
             raise SettingsError(f"train.lr must be > 0, got {self.lr}")
 
     def _check_milestones(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from zoo.errors import UsageError
+from zoo.errors import UsageError, ZooError
 
 
 def find_device(name: str = "auto") -> torch.device:
@@ -49,3 +49,12 @@ def memory_bytes(device: torch.device) -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: ``torch.OutOfMemoryError`` on a GPU, a plain RuntimeError of torch or a MemoryError on a CPU."""
+    if isinstance(error, ZooError):
+        return False
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )

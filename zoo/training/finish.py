@@ -80,6 +80,8 @@ def training_card(plan: Plan, run: Run, position: Position, scores: Mapping[str,
         "elapsed_s": position.elapsed_s,
         **scores,
     }
+    if plan.memory:
+        training |= {"fit": plan.memory.fit, "restarts": len(plan.memory.history), "bit_reproducible": plan.memory.bit_reproducible}
     return make_card(
         plan.entry,
         plan.options,

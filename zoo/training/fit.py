@@ -12,15 +12,16 @@ import torch
 
 from zoo.errors import InterruptedRunError, MemoryLimitError
 from zoo.models.directory import save_model
-from zoo.training.batches import training_batches
+from zoo.training.batches import TrainingBatches
 from zoo.training.checkpoint import save_checkpoint
 from zoo.training.config import TrainConfig
-from zoo.training.device import memory_bytes
+from zoo.training.device import is_out_of_memory, memory_bytes
 from zoo.training.distributed import join
 from zoo.training.finish import finish_model, training_card
 from zoo.training.guard import LIMIT, frame_names, stop_error, target_names
 from zoo.training.interrupt import Interrupt
 from zoo.training.launch import Launch
+from zoo.training.metrics import MetricsLog, NoMetrics
 from zoo.training.opening import open_metrics, open_training
 from zoo.training.optimizer import rate_at, set_rate
 from zoo.training.plan import Plan
@@ -62,11 +63,11 @@ def train(config: TrainConfig | None = None, *, resume: str | os.PathLike[str] |
         plan, run, state = open_training(config, resume, ranks, progress)
         try:
             return fit(plan, run, state, progress)
-        except (torch.OutOfMemoryError, RuntimeError) as err:
-            if isinstance(err, torch.OutOfMemoryError) or "can't allocate memory" in str(err):
+        except (RuntimeError, MemoryError) as err:
+            if is_out_of_memory(err):
                 raise MemoryLimitError(
                     f"a batch of {plan.batch_size} frames of {plan.input_shape} does not fit into the memory of {plan.device}; "
-                    "use a smaller --batch-size with --accumulate, or smaller frames (--step resize:factor=2)"
+                    "let --fit auto choose, use a smaller --batch-size with --accumulate, or smaller frames (--step resize:factor=2)"
                 ) from err
             raise
 
@@ -103,11 +104,13 @@ def fit(plan: Plan, run: Run, state: TrainingState, progress: Progress) -> Run:
         progress.begin(position.step, plan.steps)
         while position.epoch < settings.epochs and not position.is_stale(patience):
             state.train()
-            batches = iter(training_batches(plan, epoch=position.epoch, start=position.batch))
+            batches = TrainingBatches(plan, epoch=position.epoch)
             for size in plan.group_sizes(position.batch):
                 rate = rate_at(position.step, plan.steps, settings)
                 set_rate(state.optimizer, rate)
                 result = take_step(plan, state, criterion, batches, size)
+                if result.restarts:
+                    _tell_restarts(plan, run, result, log, progress)
                 if result.fault is None:
                     position.end_step(size, result.sums)
                 else:
@@ -151,6 +154,18 @@ def fit(plan: Plan, run: Run, state: TrainingState, progress: Progress) -> Run:
     if ranks.writes:
         save_model(run.model, state.evaluated, card)
     return replace(run, summary=card["training"])
+
+
+def _tell_restarts(plan: Plan, run: Run, result: StepResult, log: MetricsLog | NoMetrics, progress: Progress) -> None:
+    """Write down that memory ran out, and what is done about it from now on."""
+    assert plan.memory is not None
+    plan.memory.write(run.path)
+    for entry in plan.memory.history[-result.restarts :]:
+        log.append({"event": "out-of-memory", **entry})
+        progress.note(
+            f"memory ran out in step {entry['step']}, which began again with {entry['micro_batch']} instead of "
+            f"{entry['micro_batch_before']} frames at once, which BatchNorm sees; this run cannot be repeated bit by bit"
+        )
 
 
 def _record(plan: Plan, state: TrainingState, result: StepResult, rate: float) -> dict[str, Any]:

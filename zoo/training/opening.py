@@ -14,6 +14,7 @@ import torch
 from zoo import storage
 from zoo.data.baselines import fit_baselines
 from zoo.errors import DataError, InterruptedRunError, UsageError
+from zoo.models import checkpoint_blocks, stream_stem
 from zoo.models.directory import CARD_NAME
 from zoo.models.freeze import freeze_until
 from zoo.models.pretrained import PretrainedReport, load_pretrained
@@ -21,6 +22,7 @@ from zoo.training.average import WeightAverage
 from zoo.training.checkpoint import load_checkpoint
 from zoo.training.config import TrainConfig
 from zoo.training.distributed import Ranks, take_threads
+from zoo.training.memory import MemoryPlan, give_back_freed_memory
 from zoo.training.metrics import MetricsLog, NoMetrics
 from zoo.training.optimizer import make_optimizer
 from zoo.training.plan import Plan
@@ -65,16 +67,18 @@ def open_training(
         run, state = begun or (Run(path, plan.label), _build_state(plan, progress, pretrained=False)[0])
     else:
         path = open_run(resume)
-        plan = _plan(TrainConfig.read(path / CONFIG_NAME), ranks, progress)
+        plan = _plan(TrainConfig.read(path / CONFIG_NAME), ranks, progress, memory=MemoryPlan.read(path))
         run, state = ranks.first(lambda: reopen_run(path, plan, progress))
     for model in dict.fromkeys((state.model, state.evaluated)):  # in the same order everywhere; the two may be one
         ranks.copy_from_first(model)
     return plan, run, state
 
 
-def _plan(config: TrainConfig, ranks: Ranks, progress: Progress) -> Plan:
+def _plan(config: TrainConfig, ranks: Ranks, progress: Progress, memory: MemoryPlan | None = None) -> Plan:
     """Return the plan, made by rank 0 before the others, for whom the data are there then."""
-    plan = ranks.first(lambda: make_plan(config, progress=progress, ranks=ranks))
+    plan = ranks.first(lambda: make_plan(config, progress=progress, ranks=ranks, memory=memory))
+    if plan.memory and plan.device.type == "cpu":
+        give_back_freed_memory()
     if plan.device.type == "cpu" and (threads := take_threads(ranks.launch)):
         progress.note(f"{threads} threads in each of {ranks.launch.local_size} processes; OMP_NUM_THREADS other than 1 chooses")
     return plan
@@ -93,6 +97,8 @@ def begin_run(plan: Plan, progress: Progress) -> tuple[Run, TrainingState]:
     origin = dataclasses.asdict(report) if report else None
     write_environment(run.path, plan.config, facts, pretrained=origin, job=plan.ranks.launch.job)
     storage.write_text(run.path / CONFIG_NAME, plan.config.to_toml())
+    if plan.memory:
+        plan.memory.write(run.path)
     plan.dataset.manifest.write_csv(run.path / MANIFEST_NAME)
     progress.plan(plan, run.path)
     if report:
@@ -134,6 +140,10 @@ def _build_state(plan: Plan, progress: Progress, *, pretrained: bool = True) -> 
     report = None
     if wanted.pretrained and pretrained:
         report = load_pretrained(model, wanted.pretrained, entry=plan.entry, progress=progress.fetched)
+    if settings.stream:
+        stream_stem(model)
+    if settings.recompute:
+        checkpoint_blocks(model)  # after the stem, which is found in the plain network
     if plan.ranks.size > 1:
         share_norm_statistics(model)
     frozen = freeze_until(model, wanted.freeze_until) if wanted.freeze_until else None

@@ -21,6 +21,7 @@ from zoo.registry import get_registry
 from zoo.training.config import TrainConfig
 from zoo.training.distributed import Ranks
 from zoo.training.launch import Launch
+from zoo.training.memory import MemoryPlan
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
@@ -41,6 +42,7 @@ class Plan:
         parameters: of the model. trained: of them those that are not frozen.
         notes: decisions that a user should be told, one line each.
         ranks: the processes that share the work.
+        memory: with ``train.fit``: what was planned for it, and what became of that; it changes when memory runs out.
     """
 
     config: TrainConfig
@@ -59,6 +61,7 @@ class Plan:
     trained: int
     notes: tuple[str, ...] = field(default=())
     ranks: Ranks = field(default_factory=lambda: Ranks(Launch()))
+    memory: MemoryPlan | None = None
 
     @property
     def label(self) -> str:
@@ -158,6 +161,8 @@ class Plan:
             ("model", f"{self.label}, {self.parameters:,} parameters{frozen}"),
             ("training", f"{schedule}, {self.precision} on {where}, seed {train.seed}"),
         ]
+        if self.memory:
+            lines.append(("memory", self.memory.why))
         return lines + [("note", text) for text in self.notes]
 
 

@@ -8,11 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from zoo.data import DataSet, Row, open_data
 from zoo.data.dataset import with_products
 from zoo.data.geometry import fit_pipeline
 from zoo.entries import Entry
 from zoo.errors import DataError, InputShapeError, UsageError
+from zoo.models import checkpoint_blocks, stream_stem
 from zoo.models.build import build_shell
 from zoo.models.directory import find_run
 from zoo.models.freeze import freeze_until
@@ -23,6 +26,7 @@ from zoo.training.config import TrainConfig, TrainSettings
 from zoo.training.device import find_device, find_precision
 from zoo.training.distributed import Ranks
 from zoo.training.launch import Launch
+from zoo.training.memory import MemoryPlan, Work, plan_memory
 from zoo.training.metrics import check_loggers
 from zoo.training.plan import Plan, products_of
 from zoo.training.progress import Progress
@@ -31,7 +35,9 @@ BATCH_PIXELS = 2**21
 STEP_FRAMES = 16
 
 
-def make_plan(config: TrainConfig, *, progress: Progress | None = None, ranks: Ranks | None = None) -> Plan:
+def make_plan(
+    config: TrainConfig, *, progress: Progress | None = None, ranks: Ranks | None = None, memory: MemoryPlan | None = None
+) -> Plan:
     """Open the data and settle everything that a run depends on. A registered data set that is not there yet is made.
 
     The model is built for the shape that the pipeline gives. Where the architecture refuses that shape and its error names options that
@@ -41,8 +47,10 @@ def make_plan(config: TrainConfig, *, progress: Progress | None = None, ranks: R
         config: what was asked for.
         progress: is told how many files of the data are ready.
         ranks: the processes that share the work; by default this one is alone.
+        memory: of a run that goes on: the plan that it began with, which holds.
 
     Raises:
+        MemoryLimitError: with ``train.fit``, which takes seconds in a process of its own: nothing that may be chosen makes a step fit.
         DataError: the data break a rule that the message names. UnknownNameError, UsageError, PipelineError: a name or option is wrong.
         InputShapeError: the architecture does not take the frames. PluginError: code of a plugin cannot be imported.
     """
@@ -93,8 +101,29 @@ def make_plan(config: TrainConfig, *, progress: Progress | None = None, ranks: R
     if not any(step.unit_out == "dimensionless" for step in (*pipeline.frame_steps, *pipeline.batch_steps)):
         notes.append("warning: no step brings the brightness to a common scale (normalize does); networks rarely learn from such frames")
     shell = build_shell(entry, options, num_classes=len(dataset.labels), in_channels=input_shape[0], input_shape=input_shape)
+    notes += _check_execution(shell, config.train, ranks.size)
     if config.model.freeze_until:
         freeze_until(shell, config.model.freeze_until)
+    parameters, trained = count_parameters(shell), sum(one.numel() for one in shell.parameters() if one.requires_grad)
+    settings = replace(config.train, batch_size=wanted, accumulate=accumulate)
+    if config.train.fit and memory is None:
+        work = Work(
+            model=config.model.name,
+            options=options,
+            num_classes=len(dataset.labels),
+            freeze_until=config.model.freeze_until,
+            input_shape=input_shape,
+            source_shape=pipeline.frame_size or (input_shape[1], input_shape[2]),
+            parameters=parameters,
+            trained=trained,
+            device=device,
+            precision=find_precision(config.train.precision, device),
+            batch_size=batch_size,
+            accumulate=accumulate,
+        )
+        settings, memory = plan_memory(config.train, work)
+        settings = replace(settings, batch_size=settings.batch_size or wanted)
+        batch_size, accumulate = min(batch_size, settings.batch_size or wanted), settings.accumulate or accumulate
     return Plan(
         config=replace(
             config,
@@ -102,9 +131,9 @@ def make_plan(config: TrainConfig, *, progress: Progress | None = None, ranks: R
             data=replace(config.data, source=_lasting_source(config.data.source), root=config.data.root and config.data.root.resolve()),
             pipeline=tuple(pipeline.to_list()),
             train=replace(
-                config.train,
-                batch_size=wanted,
-                accumulate=accumulate,
+                settings,
+                stream=bool(settings.stream),
+                recompute=bool(settings.recompute),
                 loss_options=loss_options,
                 milestones=_choose_milestones(config.train),
             ),
@@ -117,13 +146,14 @@ def make_plan(config: TrainConfig, *, progress: Progress | None = None, ranks: R
         options=options,
         input_shape=input_shape,
         device=device,
-        precision=find_precision(config.train.precision, device),
+        precision=find_precision(settings.precision, device),
         batch_size=batch_size,
         accumulate=accumulate,
-        parameters=count_parameters(shell),
-        trained=sum(parameter.numel() for parameter in shell.parameters() if parameter.requires_grad),
+        parameters=parameters,
+        trained=trained,
         notes=tuple(notes),
         ranks=ranks,
+        memory=memory,
     )
 
 
@@ -165,6 +195,18 @@ def _choose_batch(config: TrainConfig, input_shape: tuple[int, int, int], proces
     each = max(1, min(STEP_FRAMES // processes, BATCH_PIXELS // (input_shape[1] * input_shape[2])))
     batch_size = given or each * processes
     return batch_size, config.train.accumulate or (1 if given else -(-STEP_FRAMES // batch_size))
+
+
+def _check_execution(shell: nn.Module, train: TrainSettings, processes: int) -> list[str]:
+    """Refuse ways of running that several processes cannot share, and say where one has no effect on this network."""
+    if processes > 1 and (train.fit or train.stream):
+        raise UsageError(f"got train.{'fit' if train.fit else 'stream'} for {processes} processes, which needs a single one; leave it out")
+    notes = []
+    if train.stream and not stream_stem(shell):
+        notes.append("--stream has no effect: the network does not begin with a convolution, ReLU and a max-pool, or cannot be traced")
+    if train.recompute and not checkpoint_blocks(shell):
+        notes.append("--recompute has no effect: the network has no blocks")
+    return notes
 
 
 def _fit_options(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data import Batch, Row
+from zoo.models import prepare_inference
 from zoo.training.batches import validation_batches
 from zoo.training.guard import describe_frames
 from zoo.training.plan import Criterion, Plan
@@ -66,13 +67,13 @@ def validate(plan: Plan, model: nn.Module, criterion: Criterion, progress: Progr
     """
     if not plan.val:
         return {}
-    model.eval()
+    prepared = prepare_inference(model.eval(), precision=plan.precision, input_shape=plan.input_shape)
     sums, bad = Sums(), list[Row]()
     right, count = torch.zeros(len(plan.dataset.labels)), torch.zeros(len(plan.dataset.labels))
     with torch.no_grad():
         for batch in validation_batches(plan):
             stop_if_asked()
-            logits, labels = score_batch(plan, model, batch)
+            logits, labels = score_batch(plan, prepared, batch)
             loss = criterion(logits, labels).item()
             if not math.isfinite(loss):
                 bad += [row for row, finite in zip(batch.whole_rows, torch.isfinite(logits).all(1), strict=True) if not finite]
