@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from zoo.errors import UsageError
 from zoo.ops import stem, stem_kernels
@@ -311,3 +312,16 @@ def test_stem_refuses(change: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {"image": torch.zeros(1, 1, 9, 9), "weight": torch.zeros(2, 1, 3, 3), "pool": 2, **change}
     with pytest.raises(UsageError, match=message):
         stem(**arguments)
+
+
+def test_kernels_take_fake_tensors() -> None:
+    """Predictions of memory call the kernels themselves, to see what they hold."""
+    with FakeTensorMode():
+        image, weight, bias = torch.empty(2, 1, 53, 61), torch.empty(5, 1, 7, 7).double(), torch.empty(5).double()
+        options = ([1, 1], [0, 0], [8, 8], [4, 4], [0, 0], torch.float32, True, 0)
+        out, places = stem_kernels._stem(image, weight, bias, *options)
+        mean, variance, _ = stem_kernels._moments(image, weight, *options[:2], torch.float32)
+        gradients = stem_kernels._stem_backward(out, places, image, weight, *options[:5], False, 0)
+    assert out.shape == places.shape == (2, 5, 10, 12)
+    assert mean.shape == variance.shape == gradients[2].shape == (5,)
+    assert gradients[1].shape == weight.shape

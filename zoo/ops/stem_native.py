@@ -1,4 +1,7 @@
-"""The compiled kernels of the stem, for images of one channel on the CPU; everything else goes through ``stem_strips``."""
+"""The compiled kernels of the stem, for images of one channel on the CPU; everything else goes through ``stem_strips``.
+
+Given fake tensors, the functions allocate what they would and compute nothing: predictions of memory record that.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import is_fake
 
 from zoo.ops.native import DTYPE_CODES, native
 from zoo.ops.stem_strips import Geometry, Pair, conv_size
@@ -35,6 +39,8 @@ def pool_compiled(image: Tensor, weight: Tensor, bias: Tensor, geometry: Geometr
     offset[:channels] = bias
     threads = torch.get_num_threads()
     scratch = torch.empty(module.stem_forward_scratch_bytes(arguments, threads), dtype=torch.uint8)
+    if is_fake(image):
+        return
     results = (out.data_ptr(), places.data_ptr() if places.numel() else 0, DTYPE_CODES[out.dtype], places.dtype.itemsize)
     module.stem_forward_cpu(arguments, kernel.data_ptr(), offset.data_ptr(), *results, scratch.data_ptr(), threads)
     del source  # alive until here, since the kernel reads its memory
@@ -48,6 +54,8 @@ def pool_compiled_backward(grad: Tensor, places: Tensor, image: Tensor, weight: 
     for_weight, for_bias = weight.new_empty(weight.shape, dtype=torch.float64), weight.new_empty(weight.shape[0], dtype=torch.float64)
     threads = torch.get_num_threads()
     scratch = torch.empty(module.stem_backward_scratch_bytes(arguments, threads), dtype=torch.uint8)
+    if is_fake(image):
+        return for_weight.to(weight.dtype), for_bias.to(weight.dtype)
     given = (grad.data_ptr(), places.data_ptr(), DTYPE_CODES[grad.dtype], places.dtype.itemsize)
     module.stem_backward_cpu(arguments, *given, for_weight.data_ptr(), for_bias.data_ptr(), scratch.data_ptr(), threads)
     del source
@@ -63,10 +71,12 @@ def patch_moments(image: Tensor, weight: Tensor, stride: Pair, padding: Pair) ->
     module = _module()
     taps = weight[0].numel()
     source, arguments = _arguments(module, image, weight, Geometry(stride, padding, (1, 1), (1, 1), (0, 0)))
-    pivot = float(image[..., ::16, ::16].mean(dtype=torch.float64))  # near the mean, so that squares do not drown the variance
     moments = torch.empty(taps + 1, taps, dtype=torch.float64)
     threads = torch.get_num_threads()
     scratch = torch.empty(module.stem_patches_scratch_bytes(arguments, threads), dtype=torch.uint8)
+    if is_fake(image):
+        return moments
+    pivot = float(image[..., ::16, ::16].mean(dtype=torch.float64))  # near the mean, so that squares do not drown the variance
     module.stem_patches_cpu(arguments, pivot, moments.data_ptr(), moments[1:].data_ptr(), scratch.data_ptr(), threads)
     del source
     rows, columns = conv_size(image, weight, stride, padding)
@@ -90,7 +100,7 @@ def _arguments(module: ModuleType, image: Tensor, weight: Tensor, geometry: Geom
         (image.shape[2 + axis], weight.shape[2 + axis], *(pair[axis] for pair in geometry), map_size[axis], pooled[axis]) for axis in (0, 1)
     ]
     arguments = module.StemArguments(
-        image=source.data_ptr(),
+        image=0 if is_fake(source) else source.data_ptr(),
         frames=source.shape[0],
         frame_stride=source.stride(0),
         row_stride=source.stride(2),
