@@ -25,8 +25,8 @@ _NAMED = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<options>[^\[\]]*)\])?")
 # Variables that are no setting of a run: they steer the build, the plugins, the caches and the tests.
 OTHER_VARIABLES = frozenset(
     {
-        "ZOO_BUILD_EXT", "ZOO_CACHE", "ZOO_CUDA", "ZOO_CUDA_ARCHS", "ZOO_MAST_URL", "ZOO_PLUGINS", "ZOO_REAL_DATA", "ZOO_REQUIRE_CUDA",
-        "ZOO_REQUIRE_EXT", "ZOO_S3_URL", "ZOO_SIMD", "ZOO_STRICT_PLUGINS", "ZOO_WERROR",
+        "ZOO_BUILD_EXT", "ZOO_CACHE", "ZOO_CUDA", "ZOO_CUDA_ARCHS", "ZOO_MAST_URL", "ZOO_MIN_VALID", "ZOO_PLUGINS", "ZOO_REAL_DATA",
+        "ZOO_REQUIRE_CUDA", "ZOO_REQUIRE_EXT", "ZOO_S3_URL", "ZOO_SIMD", "ZOO_STRICT_PLUGINS", "ZOO_WERROR",
     }
 )  # fmt: skip
 

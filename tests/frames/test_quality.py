@@ -11,7 +11,7 @@ import pytest
 import torch
 from astropy.io import fits
 
-from zoo.errors import FrameError, UsageError
+from zoo.errors import FrameError, SettingsError, UsageError
 from zoo.frames import BAD_BITS, Encoding, Frame, read_frame, read_frames
 from zoo.frames.arrays import encode_array
 from zoo.frames.quality import empty_border, invalidate
@@ -96,12 +96,38 @@ def test_a_file_is_not_written_and_frames_do_not_share_their_holes(tmp_path: Pat
     assert (holes(marked), holes(plain), path.read_bytes()) == ([(1, 2)], [], before)
 
 
-def test_a_constant_dq_is_one_number(tmp_path: Path) -> None:
+def test_a_constant_dq_is_one_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     constant = fits.ImageHDU()
     constant.header.update({"NPIX1": SHAPE[1], "NPIX2": SHAPE[0], "PIXVALUE": 0})
     assert holes(read_frame(exposure(tmp_path / "a_flt.fits", (image(), constant)))) == []
     constant.header["PIXVALUE"] = 4
-    assert len(holes(read_frame(exposure(tmp_path / "b_flt.fits", (image(), constant))))) == SHAPE[0] * SHAPE[1]
+    path = exposure(tmp_path / "b_flt.fits", (image(), constant))
+    with pytest.raises(FrameError, match=r"HDU 1: few-valid: got 0 of 240 pixels with a value \(0\.00%\), expected at least 1\.00%"):
+        read_frame(path)
+    monkeypatch.setenv("ZOO_MIN_VALID", "0")
+    assert len(holes(read_frame(path))) == SHAPE[0] * SHAPE[1]
+
+
+@pytest.mark.parametrize(("dtype", "blank"), [(">f4", None), (">f8", None), (">i2", -9), ("u1", 200), (">i4", 7), (">i8", -1)])
+def test_frames_with_few_valid_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, blank: int | None) -> None:
+    """Infinity counts as no value; the limit is met by exactly as many pixels."""
+    pixels = np.full((100, 20), np.inf if blank is None else blank, dtype)
+    pixels[60, :10] = 1
+    pixels[99, :10] = 2  # 1 % of 2000 pixels
+    hdu = fits.PrimaryHDU(pixels)
+    if blank is not None:
+        hdu.header["BLANK"] = blank
+    hdu.writeto(tmp_path / "enough.fits")
+    assert int(read_frame(tmp_path / "enough.fits").decode().isfinite().sum()) == 20
+    for text, least in (("", "1.00%"), ("0.5", "50.00%")):
+        monkeypatch.setenv("ZOO_MIN_VALID", text)
+        hdu.data[99, 9] = np.nan if blank is None else blank
+        hdu.writeto(tmp_path / "few.fits", overwrite=True)
+        with pytest.raises(FrameError, match=f"few-valid: got 19 of 2000 pixels .* expected at least {least}"):
+            read_frame(tmp_path / "few.fits")
+    monkeypatch.setenv("ZOO_MIN_VALID", "2")
+    with pytest.raises(SettingsError, match="ZOO_MIN_VALID is the share of pixels"):
+        read_frame(tmp_path / "few.fits")
 
 
 def test_a_dq_that_cannot_be_used_is_noted(tmp_path: Path) -> None:

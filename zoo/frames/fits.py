@@ -21,7 +21,7 @@ from zoo.frames.frame import Frame, FrameInfo, info_from_headers
 from zoo.frames.gate import Hdu
 from zoo.frames.hst import Layout, layout_of
 from zoo.frames.products import AUXILIARY, CAMERAS, unit_of
-from zoo.frames.quality import BAD_BITS, empty, empty_border, flagged, invalidate
+from zoo.frames.quality import BAD_BITS, check_valid, empty, empty_border, flagged, invalidate, least_valid
 from zoo.frames.source import Opened, open_source
 from zoo.ops.raw import Encoding, Region
 from zoo.stopwatch import part
@@ -226,6 +226,7 @@ def _frame(opened: Opened, index: int, plane: int | None, dq: int | None) -> Fra
             drizzled = info.product == "drz" and _name(found) not in AUXILIARY
             if science or drizzled:
                 pixels, encoding = _without_border(opened, index, pixels, encoding, guess=drizzled)
+    check_valid(pixels, encoding, least_valid(), path=opened.path, hdu=index)
     # A raw frame is in DN, whatever it says, until the overscan step has applied the gains.
     unit, gain, note = unit_of("COUNTS" if layout else info.bunit, info.exptime)
     top, height, width = _window(found, info)

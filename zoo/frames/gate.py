@@ -30,6 +30,7 @@ before it is relied on, so that no file can make the reader allocate, loop or ma
 ``unknown-readout``          a raw Hubble frame read in a mode whose geometry or gain is not known here
 ``bad-geometry``             a raw Hubble frame of another size than its camera gives
 ``no-bias``                  a raw Hubble frame whose bias pixels are all blank
+``few-valid``                fewer than 1 % of the pixels (``ZOO_MIN_VALID``) have a value
 ============================ ==========================================================================================
 """
 

@@ -9,13 +9,17 @@ quality flags". Flags that drizzling in the archive's pipeline forgives are forg
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.errors import FrameError, SettingsError
 from zoo.frames.arrays import stored_array
 from zoo.ops.raw import Encoding
 
@@ -36,6 +40,53 @@ _SPECK = 10
 _PHOTONS = 0.01
 """Share of such photons among the pixels left, from which zero is a value that the sky takes."""
 _TOUCHING = np.ones((3, 3), int)
+
+
+LEAST_VALID = 0.01
+"""Share of the pixels that must have a value, unless ``ZOO_MIN_VALID`` says otherwise: less is no picture of the sky."""
+VARIABLE = "ZOO_MIN_VALID"
+
+_ROWS = 64  # looked at together
+
+
+def least_valid() -> float:
+    """The share of pixels that must have a value: ``ZOO_MIN_VALID``, else `LEAST_VALID`. Raises: SettingsError: no number from 0 to 1."""
+    text = os.environ.get(VARIABLE, "")
+    try:
+        share = float(text) if text else LEAST_VALID
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise SettingsError(f"{VARIABLE} is the share of pixels that must have a value, a number from 0 to 1; got {text!r}")
+    return share
+
+
+def check_valid(pixels: Tensor, encoding: Encoding, least: float, *, path: Path | None, hdu: int | None) -> None:
+    """Refuse an image of which too few pixels have a value. Rows are looked at until enough have one, so that a sound image costs nothing.
+
+    Args:
+        pixels, encoding: the image, ``(H, W * itemsize)``, bad pixels taken out. least: share of its pixels. path, hdu: for messages.
+    Raises: FrameError: ``few-valid``.
+    """
+    kind = stored_array(pixels, encoding).dtype
+    if encoding.bitpix > 0 and (encoding.blank is None or not np.iinfo(kind).min <= encoding.blank <= np.iinfo(kind).max):
+        return
+    # NaN and infinities are the floats whose exponent is all ones. The constant is swapped instead of the pixels.
+    invalid = np.array(encoding.blank if encoding.bitpix > 0 else np.inf, kind).view(f"=u{encoding.itemsize}")
+    stored = pixels.numpy().view(invalid.dtype)
+    needed, count = math.ceil(least * stored.size), 0
+    for first in range(0, len(stored), _ROWS):
+        part = stored[first : first + _ROWS]
+        count += int(np.count_nonzero((part if encoding.bitpix > 0 else part & invalid) != invalid))
+        if count >= needed:
+            return
+    raise FrameError(
+        "few-valid",
+        path=path,
+        hdu=hdu,
+        got=f"{count} of {stored.size} pixels with a value ({count / max(stored.size, 1):.2%})",
+        expected=f"at least {least:.2%} ({VARIABLE})",
+    )
 
 
 def flagged(pixels: Tensor, encoding: Encoding, bits: int) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
