@@ -24,6 +24,9 @@ VERDICTS = {"fits": "fits", "perhaps": "perhaps", "too-large": "too large"}
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Frames per step.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Arithmetic of the model.")
 @click.option("--optimizer", type=click.Choice(["adamw", "sgd"]), default="adamw", show_default=True, help="Of --train.")
+@click.option("--ema", is_flag=True, help="Of --train: an average of the weights is kept beside them.")
+@click.option("--stream", is_flag=True, help="Of --train: the stem runs in strips.")
+@click.option("--recompute", is_flag=True, help="Of --train: blocks are computed again in the backward pass.")
 @click.option("--device", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True, help="Whose kernels run.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of torch on the CPU.  [default: as torch chooses]")
 @click.option("--memory", multiple=True, metavar="SIZE|GPU,...", help="Does it fit? 8GB,24GiB,rtx4090; may be repeated.")
@@ -36,6 +39,9 @@ def estimate(
     batch: int,
     precision: str,
     optimizer: str,
+    ema: bool,
+    stream: bool,
+    recompute: bool,
     device: str,
     threads: int | None,
     memory: tuple[str, ...],
@@ -64,6 +70,9 @@ def estimate(
         batch=batch,
         precision=precision,
         optimizer=optimizer,
+        ema=ema,
+        stream=stream,
+        recompute=recompute,
         device=device,
         threads=threads,
         memory=memory,
@@ -83,6 +92,7 @@ def _print_tables(result: Estimate) -> None:
     asked = result.metadata["asked"]
     pretty = stdout_is_terminal()
     what = f"training step, {asked['optimizer']}" if asked["mode"] == "train" else "inference"
+    what += "".join(f", {key}" for key in ("ema", "stream", "recompute") if asked["mode"] == "train" and asked[key])
     (_print_models if pretty else _write_models)(result.models, f"{what}, {asked['precision']}, batch {asked['batch']}, {asked['device']}")
     if any(model.fits for model in result.models):
         click.echo()
@@ -122,9 +132,7 @@ def _print_fits(models: Sequence[ModelEstimate]) -> None:
                 notes.append(f"{model.model} in {fit.budget.name}: {remedy.command}")
             else:
                 change = "-" if fit.verdict == "fits" else "nothing that zoo has"
-            rows.append(
-                [model.model, fit.budget.name, _say_range(fit.budget.usable_bytes), VERDICTS[fit.verdict], fit.largest_batch, change]
-            )
+            rows.append([model.model, fit.budget.name, _say_range(fit.usable_bytes), VERDICTS[fit.verdict], fit.largest_batch, change])
     emit_table(["model", "memory", "usable", "verdict", "largest batch", "what makes it fit"], rows, notes=notes)
 
 
@@ -147,7 +155,7 @@ def _write_fits(models: Sequence[ModelEstimate]) -> None:
     columns += ["remedy", "remedy_peak_bytes", "command"]
     rows = [
         [
-            model.model, fit.budget.name, fit.budget.capacity_bytes, *fit.budget.usable_bytes, fit.verdict, fit.largest_batch,
+            model.model, fit.budget.name, fit.budget.capacity_bytes, *fit.usable_bytes, fit.verdict, fit.largest_batch,
             *((fit.remedy.change, fit.remedy.peak_bytes, fit.remedy.command) if fit.remedy else (None, None, None)),
         ]
         for model in models

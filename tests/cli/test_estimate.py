@@ -22,15 +22,19 @@ from zoo.profiling import BudgetFit, Estimate, ModelEstimate, Remedy
 ODD_NETS = Path(__file__).parent.parent / "profiling" / "odd_nets.py"
 GIB = 1 << 30
 COMMAND = "zoo train --model hrcn --batch-size 2 --accumulate 4 --precision bf16 --optimizer adamw"
-REMEDY = Remedy(2, 4, "bf16", "adamw", 5 * GIB, "bf16, 4 x batch 2", COMMAND)
+REMEDY = Remedy(2, 4, "bf16", "adamw", True, False, 5 * GIB, "bf16, stream, 4 x batch 2", COMMAND)
 SMALL, LARGE = parse_budgets("8GB,h200")
+USABLE = (6 * GIB, 7 * GIB)
 PARTS = {"weights": GIB, "gradients": GIB, "optimizer": 2 * GIB, "saved": 20 * GIB, "transient": 9 * GIB, "input": 0}
 MODEL = ModelEstimate(
     "hrcn[padding=same]", "hrcn[padding=same]", input_shape=(1, 64, 128), parameters=97_048_130, macs=177_944_134_784,
     peak_bytes=33 * GIB, parts=PARTS, phase="backward", layer="block1", holders=(("block1", 20 * GIB), ("", GIB)),
-    needed_bytes=needed_bytes(33 * GIB), fits=(BudgetFit(SMALL, "too-large", 0, REMEDY), BudgetFit(LARGE, "fits", 30)),
+    needed_bytes=needed_bytes(33 * GIB), fits=(BudgetFit(SMALL, USABLE, "too-large", 0, REMEDY), BudgetFit(LARGE, USABLE, "fits", 30)),
 )  # fmt: skip
-ASKED = {"mode": "train", "batch": 8, "precision": "fp32", "optimizer": "adamw", "device": "cuda", "memory": ["8GB", "h200"]}
+ASKED = {
+    "mode": "train", "batch": 8, "precision": "fp32", "optimizer": "adamw", "device": "cuda", "memory": ["8GB", "h200"],
+    "ema": False, "stream": True, "recompute": False,
+}  # fmt: skip
 BROKEN = ModelEstimate("broken", "broken", "crashed", "killed by SIGABRT", 6)
 
 
@@ -60,7 +64,7 @@ def _tables(text: str) -> list[list[dict[str, str]]]:
 def test_redirected_tables_hold_raw_numbers(given: dict[str, Any]) -> None:
     result = _zoo("hrcn", "--train", "--batch", "8", "--memory", "8GB,h200")
     assert result.exception is None
-    assert result.stdout.startswith("# training step, adamw, fp32, batch 8, cuda\n")
+    assert result.stdout.startswith("# training step, adamw, stream, fp32, batch 8, cuda\n")
     (model,), (small, large) = _tables(result.stdout)
     assert (model["model"], model["frame"], model["peak_bytes"]) == ("hrcn[padding=same]", "1x64x128", str(33 * GIB))
     assert sum(int(model[f"{part}_bytes"]) for part in PARTS) == 33 * GIB
@@ -77,17 +81,18 @@ def test_terminal_tables_have_units_and_commands_to_paste(given: dict[str, Any],
     assert "33.8 - 37.1 GiB" in text
     assert "hrcn[padding=same]: the peak is in backward of block1; held by block1 20.0 GiB, no layer 1.00 GiB" in text
     assert f"hrcn[padding=same] in 8GB: {COMMAND}" in text
-    assert "bf16, 4 x batch 2: 5.00 GiB" in text
+    assert "bf16, stream, 4 x batch 2: 5.00 GiB" in text
     assert "broken: killed by SIGABRT" in text
 
 
 def test_arguments_reach_the_library(given: dict[str, Any]) -> None:
     _zoo("a", "b", "--train", "--batch", "4", "--precision", "bf16", "--optimizer", "sgd", "--memory", "8GB", "--memory", "l4",
-         "--device", "cpu", "--threads", "3", "--input-shape", "64x128")  # fmt: skip
+         "--device", "cpu", "--threads", "3", "--input-shape", "64x128", "--ema", "--recompute")  # fmt: skip
     asked = given["asked"]
     asked.pop("progress")
     assert asked == {
-        "models": ("a", "b"), "train": True, "batch": 4, "precision": "bf16", "optimizer": "sgd", "device": "cpu", "threads": 3,
+        "models": ("a", "b"), "train": True, "batch": 4, "precision": "bf16", "optimizer": "sgd", "device": "cpu", "ema": True, "stream": False, "recompute": True,
+        "threads": 3,
         "memory": ("8GB", "l4"), "input_shape": (1, 64, 128), "options": {},
     }  # fmt: skip
     _zoo("a", "--model-option", "width=4")
@@ -102,7 +107,7 @@ def test_json_follows_the_schema(given: dict[str, Any]) -> None:
     assert (model["peak_bytes"], model["parts"], model["complete"]) == (33 * GIB, PARTS, True)
     assert model["holders"] == [{"layer": "block1", "bytes": 20 * GIB}, {"layer": "", "bytes": GIB}]
     assert model["fits"][0]["remedy"]["command"] == COMMAND
-    assert model["fits"][1]["usable_bytes"] == list(LARGE.usable_bytes)
+    assert model["fits"][1]["usable_bytes"] == list(USABLE)
 
 
 def test_nothing_that_fits_is_exit_code_4_with_the_way_out(given: dict[str, Any]) -> None:
@@ -111,9 +116,9 @@ def test_nothing_that_fits_is_exit_code_4_with_the_way_out(given: dict[str, Any]
     assert isinstance(result.exception, MemoryLimitError)
     assert result.exception.exit_code == 4
     assert COMMAND in str(result.exception)
-    given["result"] = Estimate((replace(MODEL, fits=(BudgetFit(SMALL, "too-large", 0),)),), given["result"].metadata)
+    given["result"] = Estimate((replace(MODEL, fits=(BudgetFit(SMALL, USABLE, "too-large", 0),)),), given["result"].metadata)
     assert "--input-shape" in str(_zoo("hrcn").exception)
-    given["result"] = Estimate((replace(MODEL, fits=(BudgetFit(SMALL, "perhaps", 0),)),), given["result"].metadata)
+    given["result"] = Estimate((replace(MODEL, fits=(BudgetFit(SMALL, USABLE, "perhaps", 0),)),), given["result"].metadata)
     assert _zoo("hrcn").exception is None
 
 

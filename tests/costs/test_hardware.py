@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zoo.costs.hardware import GPUS_GB, needed_bytes, parse_budgets
+from zoo.costs.hardware import GPUS_GB, PROCESS_BYTES, needed_bytes, parse_budgets, usable_bytes
 from zoo.errors import UnknownNameError, UsageError
 
 
@@ -28,17 +28,19 @@ def test_unknown_gpu_suggests_one() -> None:
 
 
 def test_usable_is_what_context_and_waste_leave() -> None:
-    (budget,) = parse_budgets("24GB")
     left = 24 * 10**9 - 850 * 2**20
-    assert budget.usable_bytes == (int(left / 1.1), left)
-    assert parse_budgets("100MB")[0].usable_bytes == (0, 0)
+    assert usable_bytes(24 * 10**9) == (int(left / 1.1), left)
+    assert usable_bytes(10**8) == usable_bytes(10**8, device="cpu") == (0, 0)
+    least, most = usable_bytes(2 * 10**9, device="cpu", train=True)
+    assert most - least > PROCESS_BYTES[1] - PROCESS_BYTES[0] > 0  # a step varies too
+    assert usable_bytes(2 * 10**9, device="cpu")[0] > least
 
 
 def test_what_is_needed_and_what_is_usable_agree() -> None:
-    (budget,) = parse_budgets("24GB")
-    least, most = budget.usable_bytes
-    assert needed_bytes(least)[1] == pytest.approx(budget.capacity_bytes, abs=2)
-    assert needed_bytes(most)[0] == budget.capacity_bytes
+    for device in ("cuda", "cpu"):
+        least, most = usable_bytes(24 * 10**9, device=device, train=True)
+        assert needed_bytes(least, device=device, train=True)[1] == pytest.approx(24 * 10**9, abs=2)
+        assert needed_bytes(most, device=device, train=True)[0] == 24 * 10**9
 
 
 def test_known_gpus_can_all_be_named() -> None:

@@ -87,6 +87,33 @@ def test_frozen_parameters_have_neither_gradient_nor_state() -> None:
     assert optimizer_bytes(model, "sgd") == WEIGHTS - 4 * 8 * 9
 
 
+def test_other_weights_are_there_all_the_time() -> None:
+    (peak, more) = (find_peak(record_step(two_convolutions(), SHAPE, batch=1, training=True, more_weights=size)[0]) for size in (0, MIB))
+    assert (more.total - peak.total, more.parts["weights"] - peak.parts["weights"]) == (MIB, MIB)
+
+
+def test_streamed_stem_and_recomputed_blocks_leave_less() -> None:
+    fitting = Fitting(shell("resnet18", (1, 1024, 2048)), (1, 1024, 2048), training=True)
+    plain, streamed, both = (
+        fitting.peak(Settings(1, "fp32", "sgd", stream=stream, checkpoint=checkpoint))
+        for stream, checkpoint in ((False, False), (True, False), (True, True))
+    )
+    assert plain.total > streamed.total > both.total
+    assert [peak.parts["weights"] for peak in (streamed, both)] == [plain.parts["weights"]] * 2
+    assert fitting.complete
+    assert fitting.peak(Settings(1, "fp32", "sgd")) == plain  # nothing was left behind on the model
+
+
+def test_inference_is_that_of_the_prepared_network() -> None:
+    shape = (1, 256, 512)
+    model = shell("resnet18", shape)
+    found = Fitting(model, shape, training=False).peak(Settings(precision="bf16"))
+    plain = find_peak(record_step(model, shape, batch=1, training=False, precision="bf16")[0])
+    assert found.parts["weights"] < 0.6 * plain.parts["weights"]
+    on_cpu = Fitting(model, shape, training=False, copies=onednn_copies(1)).peak(Settings(precision="bf16"))
+    assert on_cpu.parts["weights"] > 1.4 * plain.parts["weights"]  # there those that were loaded stay
+
+
 def test_gradients_of_an_earlier_batch_are_there_when_batches_accumulate() -> None:
     tape, _ = record_step(two_convolutions(), SHAPE, batch=1, training=True, accumulate=True)
     assert sums(tape, ("rest",))["gradients"] == sums(tape)["gradients"] == WEIGHTS

@@ -48,7 +48,7 @@ def test_records_stand_in_the_order_asked_for_with_their_facts(estimated: Estima
 def test_what_is_needed_is_a_range_above_the_peak(estimated: Estimate) -> None:
     for model in estimated.models[:2]:
         assert model.peak_bytes is not None
-        assert model.needed_bytes == needed_bytes(model.peak_bytes)
+        assert model.needed_bytes == needed_bytes(model.peak_bytes, device="cpu", train=True)
         assert model.resident_bytes is not None
         assert model.peak_bytes < model.resident_bytes[0] < model.resident_bytes[1]
 

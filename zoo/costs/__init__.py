@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from zoo.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from zoo.costs.hardware import usable_bytes as usable_bytes
     from zoo.costs.predict import find_settings as find_settings
     from zoo.costs.predict import predict_peaks as predict_peaks
     from zoo.costs.settings import Settings as Settings
     from zoo.costs.tape import Peak as Peak
 
-_HOME = {"Peak": "tape", "Settings": "settings", "find_settings": "predict", "predict_peaks": "predict"}
+_HOME = {"Peak": "tape", "Settings": "settings", "find_settings": "predict", "predict_peaks": "predict", "usable_bytes": "hardware"}
 __all__ = list(_HOME)
 __getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -114,7 +114,7 @@ class Fitting:
         return None
 
     def _recorder(self, kind: Settings) -> Callable[[int], list[Change]]:
-        state = optimizer_bytes(self._model, kind.optimizer)
+        state, average = optimizer_bytes(self._model, kind.optimizer), kind.ema * sum(_storages(self._model).values())
 
         def record(batch: int) -> list[Change]:
             with _changed(self._model, kind):
@@ -126,7 +126,7 @@ class Fitting:
                     precision=kind.precision,
                     optimizer_bytes=state,
                     accumulate=kind.accumulate > 1,
-                    ema=kind.ema,
+                    more_weights=average,
                     copies=self._copies,
                 )
             self.complete = self.complete and complete
@@ -136,13 +136,22 @@ class Fitting:
 
     def _inference_recorder(self, kind: Settings) -> Callable[[int], list[Change]]:
         prepared = prepare_inference(self._model.eval(), precision=kind.precision, input_shape=self._shape)
+        kept = _storages(prepared)
+        # On the CPU the weights as they were loaded stay beside those that were changed; on a GPU they are not.
+        loaded = sum(size for key, size in _storages(self._model).items() if key not in kept) if self._copies else 0
 
         def record(batch: int) -> list[Change]:
-            tape, complete = record_step(prepared, self._shape, batch=batch, training=False, copies=self._copies)
+            tape, complete = record_step(prepared, self._shape, batch=batch, training=False, more_weights=loaded, copies=self._copies)
             self.complete = self.complete and complete
             return tape
 
         return record
+
+
+def _storages(model: nn.Module) -> dict[int, int]:
+    """Identity and bytes of the memory of parameters and buffers; what is shared counts once."""
+    storages = [tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers())]
+    return {storage._cdata: storage.nbytes() for storage in storages}
 
 
 @contextlib.contextmanager

@@ -19,6 +19,13 @@ GPUS_GB = {
 CONTEXT_BYTES = 850 << 20  # the driver's context, CUDA libraries and their workspaces, on the device before the first tensor
 WASTE = 1.10  # an allocator holds up to this multiple of what it has given out, workspaces of kernels included
 
+# Resident set of a process on the CPU after all imports, before its model: zoo train on the simulated sky had 315 MiB.
+PROCESS_BYTES = (300 << 20, 350 << 20)
+
+# By how much it grows beyond the tensors: code that oneDNN generates, thread stacks, and what malloc keeps. About the least and the most
+# of benchmarks/results/estimate.json.
+RESIDENT_EXTRA_BYTES = {"infer": (3 << 20, 11 << 20), "train": (8 << 20, 21 << 20)}
+
 FITS, PERHAPS, TOO_LARGE = "fits", "perhaps", "too-large"
 
 _UNITS = {"MB": 10**6, "MIB": 2**20, "GB": 10**9, "GIB": 2**30, "TB": 10**12, "TIB": 2**40}
@@ -37,16 +44,32 @@ class Budget:
     name: str
     capacity_bytes: int
 
-    @property
-    def usable_bytes(self) -> tuple[int, int]:
-        """What is left for tensors: with the whole allowance for waste, and without any; the truth lies between."""
-        left = max(0, self.capacity_bytes - CONTEXT_BYTES)
+
+def usable_bytes(capacity: int, *, device: str = "cuda", train: bool = False) -> tuple[int, int]:
+    """Return what is left for tensors: with the whole allowance for what else takes memory, and with the least; the truth lies between.
+
+    Args:
+        capacity: bytes of the device; on the CPU those that the process may take.
+        device: ``cuda`` or ``cpu``.
+        train: a training step instead of an inference.
+    """
+    if device == "cuda":
+        left = max(0, capacity - CONTEXT_BYTES)
         return int(left / WASTE), left
+    least, most = (process + extra for process, extra in zip(PROCESS_BYTES, RESIDENT_EXTRA_BYTES[_mode(train)], strict=True))
+    return max(0, capacity - most), max(0, capacity - least)
 
 
-def needed_bytes(peak: int) -> tuple[int, int]:
-    """Return the memory that a device must have for this peak of tensors: without any waste, and with the whole allowance."""
-    return peak + CONTEXT_BYTES, int(peak * WASTE) + CONTEXT_BYTES
+def needed_bytes(peak: int, *, device: str = "cuda", train: bool = False) -> tuple[int, int]:
+    """Return the memory that there must be for this peak of tensors: with the least that else takes memory, and with all of it."""
+    if device == "cuda":
+        return peak + CONTEXT_BYTES, int(peak * WASTE) + CONTEXT_BYTES
+    least, most = (process + extra for process, extra in zip(PROCESS_BYTES, RESIDENT_EXTRA_BYTES[_mode(train)], strict=True))
+    return peak + least, peak + most
+
+
+def _mode(train: bool) -> str:
+    return "train" if train else "infer"
 
 
 def verdict(peak: int, usable: tuple[int, int]) -> str:

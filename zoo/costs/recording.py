@@ -40,7 +40,8 @@ def predict(job: Job, tell: Tell) -> dict[str, Any]:
 def estimate(job: Job, tell: Tell) -> dict[str, Any]:
     """Compute the memory of a step, and what fits into each budget."""
     subject = make_subject(job, weights=False)
-    asked = Settings(job["batch"], job["precision"], job["optimizer"])
+    kept = {key: job[key] for key in ("batch", "precision", "optimizer", "ema", "stream")}
+    asked = Settings(**kept, checkpoint=job["recompute"])
     threads = job["threads"] or torch.get_num_threads()
     aims = {"training": job["mode"] == "train", "device": job["device"], "threads": threads, "budgets": job["budgets"]}
     fit = fit_model(subject.model, subject.input_shape, asked, **aims)

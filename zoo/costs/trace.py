@@ -33,7 +33,7 @@ def record_step(
     precision: str = "fp32",
     optimizer_bytes: int = 0,
     accumulate: bool = False,
-    ema: bool = False,
+    more_weights: int = 0,
     copies: Copies | None = None,
 ) -> tuple[list[Change], bool]:
     """Record one inference, or one training step as `zoo.train` makes it: forward, cross entropy, backward, the optimizer's state at rest.
@@ -49,7 +49,7 @@ def record_step(
         precision: ``fp32``, or ``bf16`` for bfloat16 autocast; parameters keep their dtype.
         optimizer_bytes: the optimizer's state, which is there before the step.
         accumulate: the gradients of an earlier batch exist already.
-        ema: an average of the weights is kept beside them; counted as weights.
+        more_weights: bytes of other weights that are kept beside the model's.
         copies: what each operation holds beside its result, as `zoo.costs.kernels` gives it; by default nothing.
 
     Returns: the tape, and whether the model could be followed to the end (not if its code looks at the values of its tensors).
@@ -65,9 +65,9 @@ def record_step(
         images, labels = torch.empty(batch, *input_shape), torch.zeros(batch, dtype=torch.long)
         for shell in shells.values():
             recorder.hold(shell, "weights")
+        recorder.add(more_weights, "weights")
         recorder.hold(images, "input")
         if training:
-            recorder.add(ema * sum(shell.untyped_storage().nbytes() for shell in shells.values()), "weights")
             recorder.hold(labels, "input")
             recorder.add(optimizer_bytes, "optimizer")
             for shell in learned:

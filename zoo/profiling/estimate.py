@@ -8,17 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from zoo.costs.hardware import Budget, needed_bytes, parse_budgets
+from zoo.costs.hardware import RESIDENT_EXTRA_BYTES, Budget, needed_bytes, parse_budgets, usable_bytes
 from zoo.costs.predict import DEVICES, OPTIMIZERS
 from zoo.costs.process import MEASURED, run_job
 from zoo.costs.request import Models, check_choice, read_request
 from zoo.costs.target import Target
 from zoo.errors import UsageError
 from zoo.profiling.estimation import BudgetFit, Estimate, ModelEstimate, Remedy
-
-# By how much the resident set of a process on the CPU grows beyond its tensors: code that oneDNN generates, thread stacks, and what
-# malloc keeps. About the least and the most of benchmarks/results/estimate.json.
-RESIDENT_EXTRA_BYTES = {"infer": (3 << 20, 11 << 20), "train": (8 << 20, 21 << 20)}
 
 
 def estimate(
@@ -28,6 +24,9 @@ def estimate(
     batch: int = 1,
     precision: str = "fp32",
     optimizer: str = "adamw",
+    ema: bool = False,
+    stream: bool = False,
+    recompute: bool = False,
     device: str = "cuda",
     threads: int | None = None,
     memory: str | Iterable[str] = (),
@@ -45,7 +44,10 @@ def estimate(
         train: a training step as `zoo.train` makes it instead of an inference.
         batch: frames per step.
         precision: ``fp32``, or ``bf16`` for bfloat16 autocast.
-        optimizer: ``adamw``, or ``sgd`` with momentum; of no effect in inference.
+        optimizer: ``adamw``, or ``sgd`` with momentum; this and the next three are of no effect in inference.
+        ema: an average of the weights is kept beside them.
+        stream: the stem runs in strips; in inference it does so where its map is large, as in `zoo.predict`.
+        recompute: blocks keep their input only and are computed again in the backward pass.
         device: ``cuda``, or ``cpu``, where oneDNN copies what it works on into a layout of its own.
         threads: of torch on the CPU, each of which has scratch memory; by default what torch chooses.
         memory: budgets: ``"8GB,rtx4090"``, or several such texts; GB is 10^9 bytes, GiB 2^30.
@@ -67,13 +69,10 @@ def estimate(
     if not request.targets:
         raise UsageError("got no model, expected at least one; 'zoo models list' shows them")
     budgets = parse_budgets(memory)
-    asked = {"mode": "train" if train else "infer", **request.settings, "optimizer": optimizer, "device": device}
-    job = {
-        **asked,
-        "work": "zoo.costs.recording:estimate",
-        "budgets": [budget.usable_bytes for budget in budgets],
-        "plugins": request.plugins,
-    }
+    more = {"optimizer": optimizer, "ema": ema, "stream": stream, "recompute": recompute, "device": device}
+    asked = {"mode": "train" if train else "infer", **request.settings, **more}
+    usable = [usable_bytes(budget.capacity_bytes, device=device, train=train) for budget in budgets]
+    job = {**asked, "work": "zoo.costs.recording:estimate", "budgets": usable, "plugins": request.plugins}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         found = list(pool.map(lambda target: run_job({**job, **target.aim()}), request.targets))
     records = [_record(target, facts, budgets, asked) for target, facts in zip(request.targets, found, strict=True)]
@@ -92,8 +91,15 @@ def _record(target: Target, facts: Mapping[str, Any], budgets: Sequence[Budget],
     peak = facts["peak"]
     total, (least, most) = peak["total"], RESIDENT_EXTRA_BYTES[asked["mode"]]
     unfollowed = f"its code looks at values after {peak['layer'] or 'its beginning'}; the figures are of the part before, and too small"
+    train = asked["mode"] == "train"
     fits = [
-        BudgetFit(budget, fit["verdict"], fit["largest_batch"], _remedy(target, facts["label"], fit["remedy"], asked))
+        BudgetFit(
+            budget,
+            usable_bytes(budget.capacity_bytes, device=asked["device"], train=train),
+            fit["verdict"],
+            fit["largest_batch"],
+            _remedy(target, facts["label"], fit["remedy"], asked),
+        )
         for budget, fit in zip(budgets, facts["fits"], strict=True)
     ]
     return ModelEstimate(
@@ -108,29 +114,35 @@ def _record(target: Target, facts: Mapping[str, Any], budgets: Sequence[Budget],
         phase=peak["phase"],
         layer=peak["layer"],
         holders=tuple((layer, size) for layer, size in peak["holders"]),
-        needed_bytes=needed_bytes(total),
+        needed_bytes=needed_bytes(total, device=asked["device"], train=train),
         resident_bytes=(facts["touched"] + least, total + most) if asked["device"] == "cpu" else None,
         complete=facts["complete"],
         fits=tuple(fits),
     )
 
 
-def _remedy(target: Target, label: str, settings: Mapping[str, Any] | None, asked: Mapping[str, Any]) -> Remedy | None:
+def _remedy(target: Target, label: str, found: Mapping[str, Any] | None, asked: Mapping[str, Any]) -> Remedy | None:
     """Put settings into words, and into a command line."""
-    if settings is None:
+    if found is None:
         return None
+    settings = {"recompute": found["checkpoint"], **found}
     batch, passes = str(settings["batch"]), str(settings["accumulate"])
-    precision = ["--precision", settings["precision"]]
     changes = [settings[key] for key in ("precision", "optimizer") if settings[key] != asked[key]]
+    precision = ["--precision", settings["precision"]]
     if asked["mode"] == "train":
+        switches = [key for key in ("stream", "recompute") if settings[key]]
+        changes += [key for key in switches if not asked[key]]
+        changes += ["no ema"] if asked["ema"] and not settings["ema"] else []
         if settings["batch"] != asked["batch"]:
             changes.append(f"{passes} x batch {batch}")
         name = target.name or label.partition("[")[0]
         options = [word for key, value in target.options.items() for word in ("--model-option", f"{key}={value}")]
         words = ["train", "--model", name, *options, "--batch-size", batch, "--accumulate", passes, *precision]
-        words += ["--optimizer", settings["optimizer"]]
+        words += ["--optimizer", settings["optimizer"], *(f"--{key}" for key in switches)]
+        words += ["--ema", "0.999"] if settings["ema"] else []
     else:
         if settings["batch"] != asked["batch"]:
             changes.append(f"batch {batch}")
         words = ["predict", target.run or "RUN", "FILES", "--batch-size", batch, *precision]
-    return Remedy(**settings, change=", ".join(changes), command=shlex.join(["zoo", *words]))
+    kept = {key: settings[key] for key in Remedy.__dataclass_fields__ if key in settings}
+    return Remedy(**kept, change=", ".join(changes), command=shlex.join(["zoo", *words]))

@@ -18,6 +18,7 @@ class Remedy:
     Attributes:
         batch: frames per pass. accumulate: passes per optimizer step; 1 in inference.
         precision: ``fp32`` or ``bf16``. optimizer: ``adamw`` or ``sgd``; of no effect in inference.
+        stream: the stem runs in strips. recompute: blocks are computed again in the backward pass. Of no effect in inference.
         peak_bytes: the peak of tensors then.
         change: what differs from what was asked for, in words.
         command: a command line with these settings; words in capitals stand for what only its user knows.
@@ -27,6 +28,8 @@ class Remedy:
     accumulate: int
     precision: str
     optimizer: str
+    stream: bool
+    recompute: bool
     peak_bytes: int
     change: str
     command: str
@@ -38,20 +41,25 @@ class BudgetFit:
 
     Attributes:
         budget: name and capacity.
+        usable_bytes: what of it tensors can have: least and most.
         verdict: ``fits``; ``perhaps`` (it depends on what the allocator wastes and the kernels take for themselves); ``too-large``.
         largest_batch: frames with which the step surely fits, all else as asked; 0 where not even one does.
         remedy: what would make it fit; ``None`` where it does, or where nothing that zoo can change would.
     """
 
     budget: Budget
+    usable_bytes: tuple[int, int]
     verdict: str
     largest_batch: int
     remedy: Remedy | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        usable = {"usable_bytes": self.budget.usable_bytes}
-        return {"budget": self.budget.name, "capacity_bytes": self.budget.capacity_bytes, **usable, "verdict": self.verdict} | {
+        return {
+            "budget": self.budget.name,
+            "capacity_bytes": self.budget.capacity_bytes,
+            "usable_bytes": self.usable_bytes,
+            "verdict": self.verdict,
             "largest_batch": self.largest_batch,
             "remedy": asdict(self.remedy) if self.remedy else None,
         }
@@ -73,7 +81,8 @@ class ModelEstimate:
             ``input`` at that instant; they add up to ``peak_bytes``.
         phase, layer: what is at work then: ``rest``, ``forward`` or ``backward``, and the module.
         holders: module and bytes of gradients, saved and transient tensors that it made and that are alive then, largest first.
-        needed_bytes: least and most that the device must have: context and libraries, peak, and what allocator and kernels may add.
+        needed_bytes: least and most that the device must have, or on the CPU the process: peak, context or imports, and what allocator and
+            kernels may add.
         resident_bytes: on the CPU, least and most by which the resident set of the process grows after all imports, where the heap wastes
             little (docs/estimate.md); ``None`` on a GPU.
         complete: whether the model could be followed to its end; otherwise all figures are those of the part before, and too small.
