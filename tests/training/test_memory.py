@@ -215,7 +215,7 @@ def test_auto_takes_what_is_free(hungry: Configure, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("fit", ["lots", "0", "off"])
 def test_config_refuses_what_is_no_amount_of_memory(fit: str) -> None:
-    with pytest.raises((SettingsError, UsageError), match="such as"):
+    with pytest.raises(SettingsError, match=f"auto or an amount of memory such as 8GB, got '{fit}'"):
         TrainSettings(fit=fit)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from zoo.errors import SettingsError
+from zoo.errors import SettingsError, UsageError
 from zoo.settings import GEOMETRIES, add_options, check_keys, dump_toml, parse_bytes, read_toml
 
 OPTIMIZERS = {"adamw": 1e-3, "sgd": 0.01}  # name -> learning rate when none is given
@@ -131,8 +131,8 @@ class TrainSettings:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.fit not in (None, "auto") and not parse_bytes(self.fit or ""):
-            raise SettingsError(f"train.fit must be auto or an amount of memory such as 8GB, got {self.fit!r}")
+        if self.fit not in (None, "auto"):
+            _check_amount(str(self.fit))
         if self.optimizer is None and self.fit is None:
             object.__setattr__(self, "optimizer", "adamw")
         for name, choices in (
@@ -306,6 +306,15 @@ def nest_settings(values: Mapping[str, Any]) -> dict[str, Any]:
         table, _, name = key.partition(".")
         tables.setdefault(table, {})[name] = value
     return tables
+
+
+def _check_amount(text: str) -> None:
+    try:
+        if parse_bytes(text):
+            return
+    except UsageError:
+        pass
+    raise SettingsError(f"train.fit must be auto or an amount of memory such as 8GB, got {text!r}")
 
 
 def _plain(value: Any) -> Any:
