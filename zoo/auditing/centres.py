@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from zoo.auditing.footprints import distance_to
 from zoo.auditing.sky import chips, separation
 from zoo.auditing.table import Floats, Integers, Table
 from zoo.data.footprints import directions
@@ -42,7 +43,8 @@ class Offset:
     Attributes:
         list, target: names. source: where the centre comes from: ``table``, ``column``, or ``median of its frames``.
         frames: with a position. median, largest: arcmin from the centre. far: frames more than 4 arcmin away.
-        missing: frames whose footprint misses the centre however the chip is turned, or the whole target where its radius is known.
+        missing: frames whose footprint misses the centre, or the whole target where its radius is known; of a frame whose header was not
+            read, however the chip may be turned.
     """
 
     list: str
@@ -122,7 +124,10 @@ def find_offsets(table: Table, centres: Mapping[str, Centre], *, medians: bool =
                 source[mine] = "median of its frames"
     away = separation(table.ra, table.dec, ra, dec)
     sizes = chips(table)
-    beside = away > np.hypot(*sizes.T) / 2 + np.nan_to_num(radius)
+    gap = away - np.hypot(*sizes.T) / 2
+    told = np.isfinite(table.corners[:, 0, 0])
+    gap[told] = distance_to(table.corners[told], directions(ra[told], dec[told]))
+    beside = gap > np.nan_to_num(radius)
     groups = np.where(np.isfinite(away), table.lists.codes * max(len(table.target.names), 1) + table.target.codes, -1)
     return tuple(_offset(table, rows, str(source[rows[0]]), away[rows], int(beside[rows].sum())) for rows in _grouped(groups))
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from zoo.auditing.balance import find_balance
 from zoo.auditing.centres import find_offsets, read_centres
+from zoo.auditing.footprints import with_footprints
 from zoo.auditing.leaks import find_leakage
 from zoo.auditing.pixels import read_pixels
 from zoo.auditing.report import Audit, find_findings
@@ -71,6 +72,8 @@ def audit(
         [np.zeros(len(data.manifest), dtype=np.bool_) if gone is None else ~gone for data, gone in zip(opened, absent, strict=True)]
     )
     read = None
+    if pixels:
+        table = with_footprints(table, opened, present, workers=workers)
     if pixels and present.any():
         done = 0
 

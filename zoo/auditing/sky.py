@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.auditing.footprints import sizes_of
 from zoo.auditing.table import Floats, Integers, Table, distinct_pairs
 from zoo.data.footprints import ARCMIN_PER_RADIAN, chip_of, directions
 
@@ -32,10 +33,12 @@ class Overlaps:
 
 
 def chips(table: Table) -> Floats:
-    """``(N, 2)``, `chip_of` every row; NaN also where the position is unknown."""
+    """``(N, 2)`` width and height in arcmin: as the header says, else `chip_of` the row; NaN also where the position is unknown."""
     one_of_each = {(row.instrument, row.product): row for row in table.rows}
     size_of = {key: chip_of(row) for key, row in one_of_each.items()}
     sizes = np.array([size_of[row.instrument, row.product] for row in table.rows], dtype=np.float64).reshape(-1, 2)
+    told = np.isfinite(table.corners[:, 0, 0])
+    sizes[told] = sizes_of(table.corners[told])
     sizes[~np.isfinite(table.ra + table.dec)] = np.nan
     return sizes
 

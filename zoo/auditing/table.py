@@ -35,6 +35,7 @@ class Table:
         file: path; exposure: rootname, for which the suffixes q and s are one; frame: exposure, HDU and plane; visit, programme: from the
             rootname where it is one of HST's, else from the columns. Unknown where nothing says it.
         ra, dec: degrees; exptime: seconds. NaN where unknown.
+        corners: ``(N, 4, 3)`` unit vectors to the corners of the frames, NaN where their headers were not read or do not tell.
     """
 
     rows: tuple[Row, ...]
@@ -50,6 +51,7 @@ class Table:
     ra: Floats
     dec: Floats
     exptime: Floats
+    corners: Floats
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -78,6 +80,7 @@ def read_table(manifests: Sequence[tuple[str, Manifest]]) -> Table:
         ra=np.array([row.ra for row in rows], dtype=np.float64),
         dec=np.array([row.dec for row in rows], dtype=np.float64),
         exptime=np.array([row.exptime for row in rows], dtype=np.float64),
+        corners=np.full((len(rows), 4, 3), np.nan),
     )
 
 

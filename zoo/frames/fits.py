@@ -23,6 +23,7 @@ from zoo.frames.hst import Layout, layout_of
 from zoo.frames.products import AUXILIARY, CAMERAS, unit_of
 from zoo.frames.quality import BAD_BITS, check_valid, empty, empty_border, flagged, invalidate, least_valid
 from zoo.frames.source import Opened, open_source
+from zoo.frames.wcs import find_corners
 from zoo.ops.raw import Encoding, Region
 from zoo.stopwatch import part
 
@@ -104,6 +105,28 @@ def read_size(source: Source, hdu: int | None = None, plane: int | None = None, 
     info = _info(opened, index, plane)
     layout = _layout(opened, index, info) if trimmed else None
     return layout.science_shape if layout else _window(opened.hdus[index], info)[1:]
+
+
+def read_corners(source: Source, hdu: int | None = None, plane: int | None = None) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """Where the corners of one frame lie on the sky, from its header: see :func:`zoo.frames.wcs.find_corners`.
+
+    Args:
+        source, hdu, plane: as for :func:`read_frame`.
+    Returns: ``(4, 2)`` right ascension and declination in degrees, without bias columns; ``None`` where the header does not tell.
+    Raises: FrameError: as :func:`read_info`.
+    """
+    if isinstance(source, np.ndarray):
+        return None
+    opened = open_source(source)
+    index = _one(opened, hdu, plane)
+    info = _info(opened, index, plane)
+    layout = _layout(opened, index, info)
+    if layout is None:
+        top, height, width = _window(opened.hdus[index], info)
+        return find_corners(opened.hdus[index].header, (top, 0, height, width))
+    light = [amplifier.science for amplifier in layout.amplifiers]
+    left, right = min(window.x for window in light), max(window.x + window.width for window in light)
+    return find_corners(opened.hdus[index].header, (light[0].y, left, light[0].height, right - left))
 
 
 def list_hdus(source: Source) -> tuple[int, ...]:
