@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 import zoo
@@ -16,10 +17,18 @@ import zoo
 print("a plugin may print to stdout")
 
 
-class Net(nn.Module):
-    """Two convolutions and a mean; ``act`` is called where the input holds pixels, not only a shape."""
+@torch.fx.wrap  # so that it is called in a prepared network too
+def act_on(image: Tensor, act: str) -> Tensor:
+    """Act where the input holds pixels, not only a shape."""
+    if type(image) is Tensor and image.device.type != "meta":
+        ACTS[act]()
+    return image
 
-    def __init__(self, act: Callable[[], object], num_classes: int, in_channels: int) -> None:
+
+class Net(nn.Module):
+    """Two convolutions and a mean; ``act`` is the name of what it does when it is run."""
+
+    def __init__(self, act: str, num_classes: int, in_channels: int) -> None:
         super().__init__()
         self.act = act
         self.first = nn.Conv2d(in_channels, 16, 3, padding=1)
@@ -27,8 +36,7 @@ class Net(nn.Module):
         self.head = nn.Linear(16, num_classes)
 
     def forward(self, image: Tensor) -> Tensor:
-        if type(image) is Tensor and image.device.type != "meta":
-            self.act()
+        image = act_on(image, self.act)
         return self.head(torch.relu(self.second(torch.relu(self.first(image)))).mean((2, 3)))
 
 
@@ -59,7 +67,7 @@ def build(*, act: str, num_classes: int, in_channels: int, input_shape: tuple[in
     """Build a network; with ``crash`` the process ends at once."""
     if crash:
         os.abort()
-    return Net(ACTS[act], num_classes, in_channels)
+    return Net(act, num_classes, in_channels)
 
 
 def build_dense(*, num_classes: int, in_channels: int, input_shape: tuple[int, int, int]) -> Dense:

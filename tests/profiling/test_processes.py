@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import LevelPlugin, make_run
+from tiny_run import LevelPlugin, make_run, write_frame
 
 import zoo
+from zoo import profiling
 from zoo.costs import child, process
 from zoo.costs.subject import make_subject
 from zoo.errors import UnknownNameError, UsageError
@@ -28,7 +29,7 @@ BUDGET_S = 1.0
 @pytest.fixture(scope="module")
 def measured(odd_nets: Registry) -> Profile:
     """Networks of convolutions and of weights, in both modes."""
-    return zoo.profile(["quiet", "dense"], input_shape=SHAPE, budget=BUDGET_S, threads=1)
+    return zoo.profile(["quiet", "dense"], input_shape=SHAPE, budget=BUDGET_S, threads=1, frames="none")
 
 
 def step_of(profile: Profile, model: int = 0) -> StepProfile:
@@ -86,7 +87,7 @@ def test_result_is_plain_json(measured: Profile) -> None:
 
 def test_what_goes_wrong_with_one_model_is_a_record_and_the_others_go_on(odd_nets: Registry) -> None:
     names = ["killed", "fails", "quiet[crash=true]", "quiet"]
-    result = zoo.profile(names, mode="infer", input_shape=(1, 16, 16), budget=BUDGET_S)
+    result = zoo.profile(names, mode="infer", input_shape=(1, 16, 16), budget=BUDGET_S, frames="none")
     records = {model.model: model.steps[0] for model in result.models}
     assert {name: (step.status, step.exit_code) for name, step in records.items()} == {
         "killed": ("out-of-memory", 4),
@@ -104,7 +105,7 @@ def test_what_goes_wrong_with_one_model_is_a_record_and_the_others_go_on(odd_net
 
 def test_run_that_does_not_end_in_time_is_stopped_and_named(odd_nets: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "LEAST_LIMIT_S", 0.9)
-    step = step_of(zoo.profile("sleeps", mode="infer", input_shape=(1, 16, 16), budget=0.3))
+    step = step_of(zoo.profile("sleeps", mode="infer", input_shape=(1, 16, 16), budget=0.3, frames="none"))
     assert (step.status, step.exit_code) == ("too-slow", 0)
     assert step.note == "more than 900 ms: it was ended then; raise --budget"
 
@@ -127,14 +128,32 @@ def test_run_is_measured_with_its_own_shape_and_pipeline(tmp_path: Path) -> None
         f"import sys, zoo\nsys.path.insert(0, {str(plugin.parent)!r})\nfrom tiny_run import build, SHAPE\n"
         "@zoo.hookimpl\ndef register_models(register):\n    register('level', build, input_shape=SHAPE)\n"
     )
+    frame = write_frame(tmp_path / "frame.fits", 0.75)
     with use_registry(Registry.load(entry_points=False, files=[source])):
         run = make_run(tmp_path / "run")
-        result = zoo.profile(run, mode="infer", budget=BUDGET_S)
+        result = zoo.profile(run, mode="infer", budget=BUDGET_S, frames=frame)
         assert step_of(result).status == "measured"
         assert (result.models[0].model, result.models[0].label) == (str(run), "level")
         assert result.models[0].input_shape == (1, 32, 64)
+        path = result.models[0].path
+        assert path is not None
+        assert (path.status, path.source, path.refused) == ("measured", str(frame), 0)
+        assert len(path.samples_s) >= 1
         with pytest.raises(zoo.errors.InputShapeError, match="leave --input-shape out"):
             make_subject({"run": str(run), "input_shape": [1, 16, 16]}, weights=True)
+
+
+def test_a_profile_is_a_base_for_itself(odd_nets: Registry, tmp_path: Path) -> None:
+    result = zoo.profile("quiet", mode="infer", input_shape=(1, 16, 16), budget=5.0, threads=1, frames="none")
+    base = tmp_path / "base.json"
+    base.write_text(json.dumps({"schema": 1, "metadata": result.metadata, "results": result.to_dict()}))
+    (found,) = profiling.compare_profiles(profiling.read_base(base), result)
+    assert (found.ratio, found.clock) == (1.0, "processor")
+    assert found.blocks == found.base_blocks >= 20
+    other = {**result.metadata, "threads": 2}
+    base.write_text(json.dumps({"schema": 1, "metadata": other, "results": result.to_dict()}))
+    with pytest.raises(UsageError, match="threads 2 then and 1 now"):
+        profiling.compare_profiles(profiling.read_base(base), result)
 
 
 def test_ops_are_measured_in_a_process_too(odd_nets: Registry) -> None:
@@ -179,8 +198,8 @@ def test_child_ends_with_the_process_that_asked(odd_nets: Registry) -> None:
     job = {
         "plugins": [[sleeps.name, sleeps.source]], "work": "zoo.profiling.work:measure_step",
         "mode": "infer", "name": "sleeps", "options": {}, "run": "",
-        "input_shape": [1, 16, 16], "batch": 1, "precision": "fp32", "threads": 1, "device": "cpu", "budget_s": 60, "limit_s": 600,
-        "bound_bytes": 0, "macs": 0,
+        "input_shape": [1, 16, 16], "batch": 1, "plain": False, "precision": "fp32", "threads": 1, "device": "cpu", "budget_s": 60,
+        "limit_s": 600, "bound_bytes": 0, "macs": 0,
     }  # fmt: skip
     with subprocess.Popen(
         [sys.executable, "-m", "zoo.costs.child"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import pytest
 import torch
 
-from zoo.profiling.sampling import Clock, Timing, take_samples
+from zoo.profiling.samples import Block, Lap
+from zoo.profiling.sampling import Clock, Timing, take_blocks, take_samples, take_windows
 
 
 def simulate(durations: Iterable[float], budget_s: float) -> Timing:
@@ -17,11 +18,11 @@ def simulate(durations: Iterable[float], budget_s: float) -> Timing:
     runs = iter(durations)
     last = 0.0
 
-    def measure() -> tuple[float, None]:
+    def measure() -> Lap:
         nonlocal time_s, last
         last = next(runs, last)
         time_s += last
-        return last, None
+        return Lap(last, last)
 
     return take_samples(measure, budget_s, now=lambda: time_s)
 
@@ -62,10 +63,11 @@ def test_enough_samples_end_it_before_the_budget() -> None:
 
 def test_clock_measures_the_call_on_the_cpu() -> None:
     calls: list[int] = []
-    wall, device = Clock(torch.device("cpu"))(lambda: calls.append(1))
+    lap = Clock(torch.device("cpu"))(lambda: calls.append(1))
     assert calls == [1]
-    assert wall >= 0.0
-    assert device is None
+    assert lap.wall_s >= 0.0
+    assert lap.processor_s >= 0.0
+    assert lap.device_s is None
 
 
 def test_cuda_clock_waits_before_and_after_and_reads_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +85,42 @@ def test_cuda_clock_waits_before_and_after_and_reads_its_events(monkeypatch: pyt
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: order.append("wait"))
-    _, device_s = Clock(torch.device("cuda", 0))(lambda: order.append("step"))
+    lap = Clock(torch.device("cuda", 0))(lambda: order.append("step"))
     assert order == ["wait", "record", "step", "record", "wait"]
-    assert device_s == 0.0125
+    assert lap.device_s == 0.0125
+
+
+def test_blocks_are_steps_and_calibrations_in_turn() -> None:
+    time_s = 0.0
+
+    def take(seconds: float) -> Lap:
+        nonlocal time_s
+        time_s += seconds
+        return Lap(seconds, seconds / 2, seconds / 4)
+
+    blocks = take_blocks(lambda: take(0.02), lambda: take(0.004), 10.0, once_s=0.02, now=lambda: time_s)
+    assert len(blocks) in (137, 138)  # each 3 runs and 3 calibrations, 72 ms, after 3 of both that warm up
+    assert blocks[0] == Block(pytest.approx(Lap(0.02, 0.01, 0.005)), pytest.approx(Lap(0.004, 0.002, 0.001)))
+    assert time_s <= 10.0
+
+
+def test_no_block_is_made_where_the_budget_does_not_hold_enough() -> None:
+    def never() -> Lap:
+        pytest.fail("a run was made")
+
+    assert take_blocks(never, never, 10.0, once_s=0.5) == ()
+
+
+@pytest.mark.parametrize(("times", "count"), [([1.0], 3), ([1.0, 1.0, 1.0, 1.3, 1.3, 1.3, *[1.0] * 60], 5), ([7.0], 2)])
+def test_windows_end_once_three_agree_or_the_budget_is_used(times: list[float], count: int) -> None:
+    time_s, runs = 0.0, iter(times)
+    last = times[0]
+
+    def step() -> None:
+        nonlocal time_s, last
+        last = next(runs, last)
+        time_s += last
+
+    windows = take_windows(step, lambda: None, 24.0, frames=2, now=lambda: time_s)
+    assert len(windows) == count
+    assert windows[-1] == pytest.approx(2 / last)

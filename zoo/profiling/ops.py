@@ -21,6 +21,7 @@ from zoo.ops.raw import Source, describe_source, reference_values
 from zoo.ops.statistics import FrameStatistics
 from zoo.ops.statistics_reference import BASIC, COLUMNS, MAD, MEDIAN, MOMENTS, reference_statistics
 from zoo.profiling.sampling import Clock
+from zoo.profiling.sky import draw_sky, to_counts
 
 QUANTILES = (0.01, 0.99)  # of `frame_statistics` and of `normalize` by default
 STRETCH = ("asinh", 0.1)  # of `normalize` by default
@@ -105,14 +106,10 @@ class _Frame:
 
     @classmethod
     def simulate(cls, shape: tuple[int, int], device: torch.device) -> _Frame:
-        rng = np.random.default_rng(0)
-        sky = rng.normal(1200.0, 30.0, shape)
-        stars = rng.integers(0, sky.size, sky.size // 80)
-        sky.flat[stars] += rng.pareto(0.8, stars.size) * 50
-        counts = np.clip(np.round(sky), 0, 65535)
+        counts = to_counts(draw_sky(shape, 0))
         smooth = counts.astype(np.float32)
-        holes = np.where(rng.random(shape) < 1e-3, np.float32(np.nan), smooth)
-        stored = ((counts - 32768).astype(">i2"), holes.astype(">f4"))
+        holes = np.where(np.random.default_rng(1).random(shape) < 1e-3, np.float32(np.nan), smooth)
+        stored = ((counts ^ 0x8000).astype(">u2"), holes.astype(">f4"))
         raw = [torch.from_numpy(array.view(np.uint8)).to(device) for array in stored]
         return cls(raw[0], raw[1], torch.from_numpy(smooth).to(device))
 

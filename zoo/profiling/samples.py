@@ -7,6 +7,7 @@ import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from zoo.errors import UsageError
 
@@ -20,8 +21,40 @@ WARMUP_GROUP = 10
 WARMUP_TOLERANCE = 0.02
 WARMUP_LEAST_S = 2.0
 
+WINDOWS = 3  # of throughput, which must agree
+LEAST_BLOCKS = 20  # of a comparison
+STEADY_VARIATION = 0.03
+
 _UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|min|m|h)?")
+
+
+class Lap(NamedTuple):
+    """One timed call.
+
+    Attributes:
+        wall_s: on the wall, with launch, work and wait.
+        processor_s: of all threads of this process on the CPU.
+        device_s: between two events on the GPU's stream; ``None`` on the CPU.
+    """
+
+    wall_s: float
+    processor_s: float
+    device_s: float | None = None
+
+
+class Block(NamedTuple):
+    """Mean times of some runs of a step in a row, and of the calibration right after them."""
+
+    step: Lap
+    calibration: Lap
+
+
+def mean_lap(laps: Sequence[Lap]) -> Lap:
+    """Return the mean times of some laps."""
+    device = [lap.device_s for lap in laps if lap.device_s is not None]
+    wall, processor = (statistics.fmean(times) for times in ([lap.wall_s for lap in laps], [lap.processor_s for lap in laps]))
+    return Lap(wall, processor, statistics.fmean(device) if device else None)
 
 
 @dataclass(frozen=True)
@@ -97,6 +130,12 @@ def is_steady(times_s: Sequence[float]) -> bool:
     return abs(last - before) <= WARMUP_TOLERANCE * before
 
 
+def variation(windows: Sequence[float]) -> float | None:
+    """Return the coefficient of variation of the last three windows; ``None`` with fewer."""
+    last = windows[-WINDOWS:]
+    return statistics.stdev(last) / statistics.fmean(last) if len(last) == WINDOWS else None
+
+
 def parse_duration(value: str | float) -> float:
     """Return seconds: ``"30s"``, ``"2m"``, ``"1.5h"``, ``"500ms"``, or a number of seconds.
 
@@ -109,3 +148,19 @@ def parse_duration(value: str | float) -> float:
     if not 0.0 < seconds < math.inf:
         raise UsageError(f"a budget is a time above 0, such as 30s, 2m or 90 (seconds); got {value!r}")
     return seconds
+
+
+def parse_batches(value: str | int) -> tuple[int, ...]:
+    """Return batch sizes: ``8`` alone, or of ``"1:16"`` both ends and what doubling the first gives between them.
+
+    Raises:
+        UsageError: any other form, or not above 0.
+    """
+    words = str(value).split(":")
+    ends = [int(word) for word in words if word.strip().isdecimal()]
+    if len(ends) != len(words) or len(ends) > 2 or min(ends) < 1 or ends != sorted(ends):
+        raise UsageError(f"batch must be >= 1, or a range such as 1:16; got {value!r}")
+    batches, last = [ends[0]], ends[-1]
+    while batches[-1] < last:
+        batches.append(min(2 * batches[-1], last))
+    return tuple(batches)

@@ -1,96 +1,130 @@
-"""What the child process does: the facts of a model, its inference, its training step, an op."""
+"""What the child process does: the facts of a model, its steps, its throughput, its layers, the way of a frame, an op."""
 
 from __future__ import annotations
 
 import dataclasses
-import gc
+import statistics
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from zoo.costs.memory import USABLE_SHARE, free_on, peak_resident_bytes, reset_peak, resident_bytes, trim_heap
+from zoo.costs.fitting import fit_model
+from zoo.costs.memory import USABLE_SHARE, free_on, keep_heap, peak_resident_bytes, reset_peak, resident_bytes
 from zoo.costs.process import MEASURED, TOO_SLOW
-from zoo.costs.subject import CLASSES, Job, Subject, count_subject, make_subject
+from zoo.costs.settings import Settings
+from zoo.costs.subject import Job, count_subject, make_subject
 from zoo.costs.text import say_bytes, say_seconds
+from zoo.models import prepare_inference
 from zoo.profiling.bound import memory_bound
-from zoo.profiling.machine import circumstances
+from zoo.profiling.calibration import Calibration
+from zoo.profiling.layers import describe_layers, time_layers
 from zoo.profiling.ops import profile_op
 from zoo.profiling.result import SKIPPED
-from zoo.profiling.sampling import Clock, take_samples
-from zoo.registry import get_registry
-from zoo.training.config import TrainSettings
-from zoo.training.device import find_device
-from zoo.training.optimizer import make_optimizer
+from zoo.profiling.sampling import Clock, take_blocks, take_samples, take_windows
+from zoo.profiling.waterfall import in_memory, measure_path
+from zoo.profiling.workload import Tell, announce, free_garbage, inference_model, step_of, wake_libraries
 
 Result = dict[str, Any]
-Tell = Callable[..., None]
-
-SEED = 0
-LEARNING_RATE = 1e-9  # the weights stay what they are, so every step computes the same and none runs into NaN or denormals
 
 # A convolution by Winograd's method makes up to four times fewer multiplications than counted: F(4x4, 3x3), Lavin and Gray 2016.
 RATE_LEEWAY = 4.0
 RATE_SIDES = {"cpu": 1024, "cuda": 8192}
 
+BLOCKS_SHARE = 0.4  # of the budget of a step, for what a comparison needs
+
 
 def measure_facts(job: Job, tell: Tell) -> Result:
-    """Count parameters and MACs and bound the memory of each mode; nothing of the size of a feature map is allocated."""
-    _announce(job, tell)
+    """Count parameters and MACs and compute the memory of each mode and batch; nothing of the size of a feature map is allocated.
+
+    ``bounds`` is what tensors alone take, below which no step is; ``expected`` is what `zoo.estimate` says of the same case.
+    """
+    device = announce(job, tell)
     subject = make_subject(job, weights=False)
     model, shape = subject.model, subject.input_shape
-    bounds = {
-        mode: dataclasses.asdict(memory_bound(model, shape, batch=job["batch"], training=mode == "train", precision=job["precision"]))
-        for mode in job["modes"]
-    }
+    counts = count_subject(subject)
+    steps = []
+    for mode in job["modes"]:
+        training, prepared = mode == "train", mode == "infer" and not job["plain"]
+        bounded = prepare_inference(model.eval(), precision=job["precision"], input_shape=shape) if prepared else model
+        for batch in job["batches"]:
+            bound = memory_bound(bounded, shape, batch=batch, training=training, precision=job["precision"]).peak
+            known = {"mode": mode, "batch": batch, "bound": bound, "peak": None, "touched": None}
+            if training or prepared:  # what is estimated of an inference is that of a prepared model
+                asked = Settings(batch=batch, precision=job["precision"], optimizer="sgd")
+                threads = torch.get_num_threads()
+                found = fit_model(model, shape, asked, training=training, device=device.type, threads=threads, budgets=())
+                known |= {"peak": found["peak"]["total"], "touched": found["touched"]}
+            steps.append(known)
     return {
         "status": MEASURED,
-        **count_subject(subject),
+        **counts,
         "weights_bytes": sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers())),
-        "bounds": bounds,
+        "steps": steps,
     }
 
 
 def measure_step(job: Job, tell: Tell) -> Result:
     """Time the inference or the training step of a model and measure its memory, unless a bound says that it does not fit."""
-    device = _announce(job, tell)
-    training = job["mode"] == "train"
-    free, bound = free_on(device), job["bound_bytes"]
-    facts: Result = {"bound_bytes": bound, "free_bytes": free}
-    if refusal := too_large(bound, free):
-        return {**facts, "status": SKIPPED, "note": refusal}
-    if refusal := too_long(job, arithmetic_rate(device, job["precision"])):
-        return {**facts, "status": TOO_SLOW, "note": refusal}
+    device = announce(job, tell)
+    facts, refused = _refuse(job, device)
+    if refused:
+        return facts
+    calibrate, clock = Calibration(device), Clock(device)
+    share_s = BLOCKS_SHARE * job["budget_s"]
+    with _cudnn(job):
+        with _Memory(job, device) as memory:
+            tell("stage", stage="running")
+            timing = take_samples(lambda: clock(memory.run), job["budget_s"] - share_s, after_first=memory.mark_cold)
+        keep_heap()
+        blocks = take_blocks(lambda: clock(memory.run), calibrate, share_s, once_s=statistics.median(timing.samples_s))
+    return {**facts, "status": MEASURED, **memory.found, **dataclasses.asdict(timing), "blocks": blocks}
 
-    prepare = _training_step if training else _inference
-    _wake_libraries(job, device, prepare)
-    torch.manual_seed(SEED)
-    gc.collect()
-    trim_heap()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    before = resident_bytes()
-    run = prepare(make_subject(job, weights=True), device, job)
-    reset_peak()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+
+def measure_throughput(job: Job, tell: Tell) -> Result:
+    """Run steps one right after the other and count frames per second, unless a bound says that they do not fit."""
+    device = announce(job, tell)
+    facts, refused = _refuse(job, device)
+    if refused:
+        return facts
+    with _Memory(job, device) as memory:
+        tell("stage", stage="running")
+        with _cudnn(job):
+            windows = take_windows(memory.run, _wait(device), job["budget_s"], frames=job["batch"])
+    return {**facts, "status": MEASURED, "windows": windows, **memory.found}
+
+
+def measure_layers(job: Job, tell: Tell) -> Result:
+    """Describe the layers of a model and, in inference, time them, unless a bound says that it does not fit."""
+    device = announce(job, tell)
+    rows = describe_layers(make_subject(job, weights=False), job, saved="train" in job["modes"])
+    if "infer" not in job["modes"]:
+        return {"status": MEASURED, "layers": rows}
+    facts, refused = _refuse({**job, "mode": "infer"}, device)
+    if refused:
+        return {**facts, "layers": rows}
+    wake_libraries(job, device, step_of("infer"))
+    subject = make_subject(job, weights=True)
+    network = inference_model(subject, device, job)
     tell("stage", stage="running")
-    clock = Clock(device)
-    with torch.backends.cudnn.flags(enabled=True, deterministic=training):  # as `zoo.train` does
-        timing = take_samples(lambda: clock(run), job["budget_s"])
-    host = peak_resident_bytes()
-    if device.type == "cuda":
-        facts |= {"peak_bytes": torch.cuda.max_memory_allocated(device), "reserved_bytes": torch.cuda.max_memory_reserved(device)}
-    else:
-        facts["peak_bytes"] = host - before
-    return {**facts, "status": MEASURED, "host_peak_bytes": host, **dataclasses.asdict(timing)}
+    return {"status": MEASURED, "layers": time_layers(rows, network, subject, device, job)}
+
+
+def measure_frames(job: Job, tell: Tell) -> Result:
+    """Follow frames from their files to their classes, unless a bound says that the model does not fit."""
+    device = announce(job, tell)
+    facts, refused = _refuse(job, device)
+    if refused:
+        return facts
+    wake_libraries(job, device, step_of("infer"))
+    loaded = in_memory(make_subject(job, weights=True), job)
+    return measure_path(loaded, job, device, lambda: tell("stage", stage="running"))
 
 
 def measure_op(job: Job, tell: Tell) -> Result:
     """Time an op beside its reference and a copy, on each kind of pixel."""
-    device = _announce(job, tell)
+    device = announce(job, tell)
     arithmetic_rate(device, "fp32")
     tell("stage", stage="running")
     return {"status": MEASURED, "cases": profile_op(job["op"], device, budget_s=job["budget_s"], shape=tuple(job["shape"]))}
@@ -140,64 +174,63 @@ def arithmetic_rate(device: torch.device, precision: str, *, least_s: float = 0.
     return float(2.0 * side**3 / min(times))
 
 
-def _inference(subject: Subject, device: torch.device, job: Job) -> Callable[[], object]:
-    """Return the call that `zoo.predict` and `zoo.evaluate` make for a batch."""
-    model = subject.model.eval().to(device)
-    images, _ = _batch(subject, device, job)
+class _Memory:
+    """A step that is built and run inside a block, and what the block took; on the CPU above what was there before the model was built."""
 
-    def infer() -> Tensor:
-        with torch.inference_mode():
-            batch = images if subject.loaded is None else subject.loaded.pipeline.run_batch(images)
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=job["precision"] == "bf16"):
-                logits: Tensor = model(batch)
-        return logits
+    def __init__(self, job: Job, device: torch.device) -> None:
+        self._job, self._device = job, device
+        self.found: Result = {}
 
-    return infer
+    def __enter__(self) -> _Memory:
+        prepare, device = step_of(self._job["mode"]), self._device
+        wake_libraries(self._job, device, prepare)
+        self._before = resident_bytes()
+        self._held = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+        self.run = prepare(make_subject(self._job, weights=True), device, self._job)
+        free_garbage(device)
+        self._begin_anew()
+        return self
 
+    def mark_cold(self) -> None:
+        """Note the peak of the first step, and begin anew for those that follow."""
+        self.found["cold_bytes"], self._host = self._peak(), peak_resident_bytes()
+        self._begin_anew()
 
-def _training_step(subject: Subject, device: torch.device, job: Job) -> Callable[[], object]:
-    """Return one step as `zoo.train` makes it with ``--optimizer sgd``: forward, cross entropy, backward, SGD with Nesterov momentum.
+    def __exit__(self, *error: object) -> None:
+        steady, host, device = self._peak(), peak_resident_bytes(), self._device
+        cold = self.found.get("cold_bytes", steady)
+        self.found |= {"peak_bytes": max(cold, steady), "steady_bytes": steady, "host_peak_bytes": max(host, getattr(self, "_host", 0))}
+        if device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(device)
+            self.found |= {"reserved_bytes": torch.cuda.max_memory_reserved(device), "device_used_bytes": total - free}
 
-    The momentum exists before the first step, as in every step of a training but the first.
-    """
-    model = subject.model.train().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # as `zoo.train` lays it out
-    images, labels = _batch(subject, device, job)
-    optimizer = make_optimizer(model, TrainSettings(optimizer="sgd", lr=LEARNING_RATE))
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    def _begin_anew(self) -> None:
+        reset_peak()
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
 
-    def train() -> None:
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=job["precision"] == "bf16"):
-            logits = model(images)
-        F.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    return train
-
-
-def _batch(subject: Subject, device: torch.device, job: Job) -> tuple[Tensor, Tensor]:
-    """Frames of uniform noise in [0, 1), ``(N, C, H, W)`` float32, and labels ``(N,)``, on the device."""
-    classes = CLASSES if subject.loaded is None else len(subject.loaded.labels)
-    images = torch.rand(job["batch"], *subject.input_shape, generator=torch.Generator().manual_seed(SEED))
-    return images.to(device), torch.arange(job["batch"], device=device) % classes
+    def _peak(self) -> int:
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device) - self._held
+        return peak_resident_bytes() - self._before
 
 
-def _wake_libraries(job: Job, device: torch.device, prepare: Callable[[Subject, torch.device, Job], Callable[[], object]]) -> None:
-    """Import all code and make one step of a toy, so that what torch loads at its first use is not taken for the model's memory."""
-    if not job["run"]:
-        get_registry().get("models", job["name"]).load()
-    toy = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 6 * 6, CLASSES))
-    prepare(Subject("toy", toy, (1, 8, 8), None), device, job)()
+def _refuse(job: Job, device: torch.device) -> tuple[Result, bool]:
+    """What is known before a step is run, and whether that is a reason not to run it."""
+    free, bound = free_on(device), job["bound_bytes"]
+    facts: Result = {"bound_bytes": bound, "free_bytes": free}
+    if refusal := too_large(bound, free):
+        return {**facts, "status": SKIPPED, "note": refusal}, True
+    if refusal := too_long(job, arithmetic_rate(device, job["precision"])):
+        return {**facts, "status": TOO_SLOW, "note": refusal}, True
+    return facts, False
 
 
-def _announce(job: Job, tell: Tell) -> torch.device:
-    """Set the threads, find the device and tell the circumstances."""
-    if job["threads"]:
-        torch.set_num_threads(job["threads"])
-    device = find_device(job["device"])
-    tell("machine", **circumstances(device), seed=SEED)
-    return device
+def _cudnn(job: Job) -> AbstractContextManager[None]:
+    """Training is deterministic, as in `zoo.train`."""
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, deterministic=job["mode"] == "train")
+    return flags
+
+
+def _wait(device: torch.device) -> Callable[[], object]:
+    return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)
