@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -30,6 +31,14 @@ VERDICTS = {"fits": "fits", "perhaps": "perhaps", "too-large": "too large"}
 @click.option("--device", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True, help="Whose kernels run.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of torch on the CPU.  [default: as torch chooses]")
 @click.option("--memory", multiple=True, metavar="SIZE|GPU,...", help="Does it fit? 8GB,24GiB,rtx4090; may be repeated.")
+@click.option("--rate", metavar="N/TIME", help="Will it keep up? Frames that arrive: 49000/day, 200/h, 30/min, 2/s.")
+@click.option("--deadline", metavar="TIME", help="Of --rate: a frame is through within 60s, 5m.")
+@click.option("--hardware", multiple=True, metavar="GPU,...", help="Of --rate: h200,rtx4090; may be repeated.")
+@click.option(
+    "--measured",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Of --rate: what 'zoo profile --json' wrote; its throughput goes before a predicted one.",
+)
 @click.option("--input-shape", metavar="CxHxW", help="Shape of one frame.  [default: what each model was made for]")
 @click.option("--model-option", "model_options", multiple=True, metavar="KEY=VALUE", help="Option of a single model; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every layer that holds memory.")
@@ -45,6 +54,10 @@ def estimate(
     device: str,
     threads: int | None,
     memory: tuple[str, ...],
+    rate: str | None,
+    deadline: str | None,
+    hardware: tuple[str, ...],
+    measured: Path | None,
     input_shape: str | None,
     model_options: tuple[str, ...],
     as_json: bool,
@@ -59,6 +72,7 @@ def estimate(
       zoo estimate hrcn vgg16 resnet50 --train --memory 8GB,16GB,24GB,80GB
       zoo estimate hrcn --train --batch 16 --memory rtx4090,h200
       zoo estimate runs/latest --batch 8 --json
+      zoo estimate hrcn --precision bf16 --rate 49000/day --deadline 60s --hardware h200,rtx4090
     """
     from zoo.costs.target import parse_shape
     from zoo.profiling.estimate import estimate as compute
@@ -76,6 +90,10 @@ def estimate(
         device=device,
         threads=threads,
         memory=memory,
+        rate=rate,
+        deadline=deadline,
+        hardware=hardware,
+        measured=measured,
         input_shape=parse_shape(input_shape) if input_shape else None,
         options=parse_assignments(model_options),
         progress=note,
@@ -97,6 +115,9 @@ def _print_tables(result: Estimate) -> None:
     if any(model.fits for model in result.models):
         click.echo()
         (_print_fits if pretty else _write_fits)(result.models)
+    if asked["rate"]:
+        click.echo()
+        (_print_rates if pretty else _write_rates)(result.models, asked["rate"])
 
 
 def _print_models(models: Sequence[ModelEstimate], title: str) -> None:
@@ -162,6 +183,37 @@ def _write_fits(models: Sequence[ModelEstimate]) -> None:
         for fit in model.fits
     ]  # fmt: skip
     emit_table(columns, rows)
+
+
+def _print_rates(models: Sequence[ModelEstimate], rate: str) -> None:
+    from zoo.costs.text import say_seconds
+
+    rows, basis = [], set()
+    for model in models:
+        for fit in model.rates:
+            basis.add(fit.basis)
+            speed = _say_pair(*(f"{value:.3g}" for value in fit.frames_per_s))
+            use = _say_pair(*(f"{100 * value:.2g} %" for value in fit.utilisation))
+            latency = _say_pair(*map(say_seconds, fit.latency_s))
+            rows.append([model.model, fit.hardware, fit.basis, speed, use, _say_pair(*map(str, fit.devices)), latency, fit.verdict])
+    columns = ["model", "hardware", "basis", "frames/s", "utilisation", "devices", "latency", "verdict"]
+    remark = "predicted: from peak figures of the hardware and the share of them that is assumed to be reached; docs/estimate.md says how"
+    emit_table(columns, rows, title=f"{rate} frames, the network alone", notes=[remark] if "predicted" in basis else [])
+
+
+def _write_rates(models: Sequence[ModelEstimate], rate: str) -> None:
+    pairs = ("frames_per_s", "utilisation", "devices", "latency_s")
+    columns = ["model", "hardware", "basis", *(f"{name}_{end}" for name in pairs for end in ("least", "most")), "verdict"]
+    rows = [
+        [model.model, fit.hardware, fit.basis, *(value for name in pairs for value in getattr(fit, name)), fit.verdict]
+        for model in models
+        for fit in model.rates
+    ]
+    emit_table(columns, rows, title=f"{rate} frames, the network alone")
+
+
+def _say_pair(least: str, most: str) -> str:
+    return least if least == most else f"{least} - {most}"
 
 
 def _check(result: Estimate) -> None:

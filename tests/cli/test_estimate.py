@@ -18,6 +18,7 @@ from zoo.cli.estimate import estimate
 from zoo.costs.hardware import needed_bytes, parse_budgets
 from zoo.errors import MemoryLimitError, ZooError
 from zoo.profiling import BudgetFit, Estimate, ModelEstimate, Remedy
+from zoo.profiling.capacity import fit_rate
 
 ODD_NETS = Path(__file__).parent.parent / "profiling" / "odd_nets.py"
 GIB = 1 << 30
@@ -33,7 +34,7 @@ MODEL = ModelEstimate(
 )  # fmt: skip
 ASKED = {
     "mode": "train", "batch": 8, "precision": "fp32", "optimizer": "adamw", "device": "cuda", "memory": ["8GB", "h200"],
-    "ema": False, "stream": True, "recompute": False,
+    "ema": False, "stream": True, "recompute": False, "rate": None,
 }  # fmt: skip
 BROKEN = ModelEstimate("broken", "broken", "crashed", "killed by SIGABRT", 6)
 
@@ -91,9 +92,9 @@ def test_arguments_reach_the_library(given: dict[str, Any]) -> None:
     asked = given["asked"]
     asked.pop("progress")
     assert asked == {
-        "models": ("a", "b"), "train": True, "batch": 4, "precision": "bf16", "optimizer": "sgd", "device": "cpu", "ema": True, "stream": False, "recompute": True,
-        "threads": 3,
-        "memory": ("8GB", "l4"), "input_shape": (1, 64, 128), "options": {},
+        "models": ("a", "b"), "train": True, "batch": 4, "precision": "bf16", "optimizer": "sgd", "device": "cpu", "ema": True,
+        "stream": False, "recompute": True, "threads": 3, "memory": ("8GB", "l4"), "input_shape": (1, 64, 128), "options": {},
+        "rate": None, "deadline": None, "hardware": (), "measured": None,
     }  # fmt: skip
     _zoo("a", "--model-option", "width=4")
     assert (given["asked"]["train"], given["asked"]["options"]) == (False, {"width": "4"})
@@ -108,6 +109,22 @@ def test_json_follows_the_schema(given: dict[str, Any]) -> None:
     assert model["holders"] == [{"layer": "block1", "bytes": 20 * GIB}, {"layer": "", "bytes": GIB}]
     assert model["fits"][0]["remedy"]["command"] == COMMAND
     assert model["fits"][1]["usable_bytes"] == list(USABLE)
+
+
+def test_what_keeps_up_has_a_table_of_its_own(given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    guess = fit_rate("h200", "predicted", (50.0, 400.0), 100.0, batch=1, deadline_s=None)
+    slow = fit_rate("cpu", "measured", (5.0, 5.0), 1.0, batch=2, deadline_s=1.0)
+    given["result"] = Estimate((replace(MODEL, rates=(guess, slow)),), {"asked": {**ASKED, "rate": "100/s"}})
+    _, _, table = _tables(_zoo("hrcn").stdout)
+    assert [(row["hardware"], row["basis"], row["devices_most"], row["verdict"]) for row in table] == [
+        ("h200", "predicted", "2", "perhaps"),
+        ("cpu", "measured", "1", "too-slow"),
+    ]
+    assert table[1]["latency_s_least"] == "1.4"
+    monkeypatch.setattr(module, "stdout_is_terminal", lambda: True)
+    text = _zoo("hrcn").stdout
+    assert "50 - 400" in text
+    assert "predicted: from peak figures" in text
 
 
 def test_nothing_that_fits_is_exit_code_4_with_the_way_out(given: dict[str, Any]) -> None:

@@ -196,4 +196,13 @@ def fit_model(
                 "remedy": remedy and {**remedy._asdict(), "peak_bytes": fitting.peak(remedy).total},
             }
         )
-    return {"peak": dataclasses.asdict(peak), "touched": touched, "complete": fitting.complete, "fits": fits}
+    tape = fitting.memory(asked).tape(asked.batch)
+    weights = peak.parts["weights"]
+    moved = 2 * sum(change.size for change in tape if change.size > 0 and change.phase != "rest")  # written once, and read at least once
+    return {
+        "peak": dataclasses.asdict(peak),
+        "touched": touched,
+        "complete": fitting.complete,
+        "fits": fits,
+        "traffic_bytes": (moved + weights) // asked.batch,
+    }

@@ -6,7 +6,8 @@ import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from zoo.costs.hardware import RESIDENT_EXTRA_BYTES, Budget, needed_bytes, parse_budgets, usable_bytes
 from zoo.costs.predict import DEVICES, OPTIMIZERS
@@ -14,7 +15,9 @@ from zoo.costs.process import MEASURED, run_job
 from zoo.costs.request import Models, check_choice, read_request
 from zoo.costs.target import Target
 from zoo.errors import UsageError
+from zoo.profiling.capacity import Measured, fit_rates, parse_hardware, parse_rate, read_measured
 from zoo.profiling.estimation import BudgetFit, Estimate, ModelEstimate, Remedy
+from zoo.profiling.samples import parse_duration
 
 
 def estimate(
@@ -30,6 +33,10 @@ def estimate(
     device: str = "cuda",
     threads: int | None = None,
     memory: str | Iterable[str] = (),
+    rate: str | None = None,
+    deadline: str | float | None = None,
+    hardware: str | Iterable[str] = (),
+    measured: str | os.PathLike[str] | None = None,
     input_shape: tuple[int, int, int] | None = None,
     options: Mapping[str, object] | None = None,
     progress: Callable[[str], None] | None = None,
@@ -51,6 +58,10 @@ def estimate(
         device: ``cuda``, or ``cpu``, where oneDNN copies what it works on into a layout of its own.
         threads: of torch on the CPU, each of which has scratch memory; by default what torch chooses.
         memory: budgets: ``"8GB,rtx4090"``, or several such texts; GB is 10^9 bytes, GiB 2^30.
+        rate: frames that arrive: ``"49000/day"``, or per ``h``, ``min`` or ``s``; then the records say what keeps up with it.
+        deadline: time within which a frame must be through, as ``"60s"``, or in seconds.
+        hardware: GPUs to say it of: ``"h200,rtx4090"``.
+        measured: file of ``zoo profile --json``, whose throughput is taken where it is of this model and hardware; else it is predicted.
         input_shape: ``(C, H, W)`` of one frame; by default the one that each architecture was made for. A run has its own.
         options: options of the model, where ``models`` is a single one.
         progress: is told what goes wrong, line by line.
@@ -69,22 +80,47 @@ def estimate(
     if not request.targets:
         raise UsageError("got no model, expected at least one; 'zoo models list' shows them")
     budgets = parse_budgets(memory)
+    pace = _read_pace(rate, deadline, hardware, measured)
     more = {"optimizer": optimizer, "ema": ema, "stream": stream, "recompute": recompute, "device": device}
     asked = {"mode": "train" if train else "infer", **request.settings, **more}
     usable = [usable_bytes(budget.capacity_bytes, device=device, train=train) for budget in budgets]
     job = {**asked, "work": "zoo.costs.recording:estimate", "budgets": usable, "plugins": request.plugins}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         found = list(pool.map(lambda target: run_job({**job, **target.aim()}), request.targets))
-    records = [_record(target, facts, budgets, asked) for target, facts in zip(request.targets, found, strict=True)]
+    records = [_record(target, facts, budgets, asked, pace) for target, facts in zip(request.targets, found, strict=True)]
     for record in records:
         if record.note and progress:
             progress(f"{record.model}: {record.note}")
     told = next((facts for facts in found if "torch" in facts), {})
     known = {key: told.get(key) for key in ("torch", "threads")}
-    return Estimate(tuple(records), {**known, "asked": {**asked, "memory": [budget.name for budget in budgets]}})
+    words = {"memory": [budget.name for budget in budgets], "rate": rate, "deadline_s": pace.deadline_s, "hardware": pace.hardware}
+    return Estimate(tuple(records), {**known, "asked": {**asked, **words}})
 
 
-def _record(target: Target, facts: Mapping[str, Any], budgets: Sequence[Budget], asked: Mapping[str, Any]) -> ModelEstimate:
+class _Pace(NamedTuple):
+    """What is asked about a rate: frames per second or ``None``, the deadline, GPUs, and what has been measured."""
+
+    rate: float | None
+    deadline_s: float | None
+    hardware: tuple[str, ...]
+    measured: list[Measured]
+
+
+def _read_pace(
+    rate: str | None, deadline: str | float | None, hardware: str | Iterable[str], measured: str | os.PathLike[str] | None
+) -> _Pace:
+    names = parse_hardware(hardware) if hardware else ()
+    if rate is None:
+        if names or deadline is not None or measured is not None:
+            raise UsageError("got a deadline, hardware or a measurement without a rate, expected one, such as --rate 49000/day")
+        return _Pace(None, None, (), [])
+    if not names and measured is None:
+        raise UsageError("got a rate, expected what to compare it with: --hardware h200,rtx4090 or --measured FILE")
+    known = read_measured(Path(measured)) if measured is not None else []
+    return _Pace(parse_rate(rate), None if deadline is None else parse_duration(deadline), names, known)
+
+
+def _record(target: Target, facts: Mapping[str, Any], budgets: Sequence[Budget], asked: Mapping[str, Any], pace: _Pace) -> ModelEstimate:
     """Make the record of what a child has told."""
     if facts["status"] != MEASURED:
         return ModelEstimate(target.text, target.text, facts["status"], facts["note"], facts["exit_code"])
@@ -118,6 +154,7 @@ def _record(target: Target, facts: Mapping[str, Any], budgets: Sequence[Budget],
         resident_bytes=(facts["touched"] + least, total + most) if asked["device"] == "cpu" else None,
         complete=facts["complete"],
         fits=tuple(fits),
+        rates=fit_rates(facts["label"], facts, {**asked, **pace._asdict()}, pace.hardware, pace.measured) if pace.rate else (),
     )
 
 

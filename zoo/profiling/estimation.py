@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from zoo.costs.hardware import TOO_LARGE, Budget
+from zoo.profiling.capacity import RateFit
 
 ESTIMATED = "estimated"
 
@@ -86,7 +87,7 @@ class ModelEstimate:
         resident_bytes: on the CPU, least and most by which the resident set of the process grows after all imports, where the heap wastes
             little (docs/estimate.md); ``None`` on a GPU.
         complete: whether the model could be followed to its end; otherwise all figures are those of the part before, and too small.
-        fits: one per budget.
+        fits: one per budget. rates: one per device, where a rate was asked about.
     """
 
     model: str
@@ -106,12 +107,15 @@ class ModelEstimate:
     resident_bytes: tuple[int, int] | None = None
     complete: bool = True
     fits: tuple[BudgetFit, ...] = ()
+    rates: tuple[RateFit, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("holders", "fits")}
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("holders", "fits", "rates")}
         holders = [{"layer": layer, "bytes": size} for layer, size in self.holders]
-        return {**values, "parts": dict(self.parts), "holders": holders, "fits": [fit.to_dict() for fit in self.fits]}
+        return {**values, "parts": dict(self.parts), "holders": holders, "fits": [fit.to_dict() for fit in self.fits]} | {
+            "rates": [asdict(rate) for rate in self.rates]
+        }
 
 
 @dataclass(frozen=True)
