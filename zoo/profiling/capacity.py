@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import statistics
@@ -181,5 +182,5 @@ def fit_rates(
 def _is_same(name: str, device: str) -> bool:
     """Whether a driver's name, such as ``NVIDIA GeForce RTX 4090`` or ``NVIDIA A100-SXM4-80GB``, is that of this GPU."""
     words = re.findall(r"[a-z0-9]+", device.lower())
-    words += [first + second for first, second in zip(words, words[1:], strict=False)]
+    words += [first + second for first, second in itertools.pairwise(words)]
     return all(part in words for part in name.split("-"))
