@@ -295,6 +295,42 @@ def register_datasets(register: Callable[..., None]) -> None:
         options={**seed, "test": zoo.Option(int, 12, "test targets per class"), **exposures, **workers},
     )
 
+    _register_lcid(register)
+
+
+def _register_lcid(register: Callable[..., None]) -> None:
+    """The authors' lists; their files are not part of zoo, see docs/archive.md."""
+    files = {"list": zoo.Option(str, "", "CSV of the authors, or another manifest; by default the authors' name for it in --root")}
+    sets: dict[str, tuple[str, str, dict[str, zoo.Option]]] = {
+        "lcid": ("build", "Hubble frames of the authors' list, as they are", {}),
+        "lcid:resize": (
+            "build_resize",
+            "LCID-Resize: mean of blocks of pixels",
+            {"height": zoo.Option(int, 512, "pixels at most"), "width": zoo.Option(int, 1024, "pixels at most")},
+        ),
+        "lcid:blurry": ("build_blurry", "LCID-Blurry: frames of the authors' second list, as they are; test only", {}),
+        "lcid:csst": (
+            "build_csst",
+            "LCID as CSST's survey camera would expose it, by the step csst",
+            {
+                "ee80": zoo.Option(float, 0.114, "radius of 80 % of the light in the end, arcseconds"),
+                "sensitivity": zoo.Option(float, 1.0, "collecting area times throughput, in units of Hubble's"),
+                "rays": zoo.Option(float, 1.0, "cosmic rays per second and square centimetre"),
+                "grid": zoo.Option(str, "hst", "pixels: 2048x4096, or CSST's", choices=("hst", "csst")),
+                "seed": zoo.Option(int, 0, "of the noise"),
+            },
+        ),
+    }
+    for name, (function, summary, options) in sets.items():
+        register(
+            name,
+            f"zoo.plugins.lcid:{function}",
+            summary=summary,
+            reference=PAPER,
+            licence="public (Hubble archive)",
+            options={**files, **options},
+        )
+
 
 @zoo.hookimpl
 def register_losses(register: Callable[..., None]) -> None:

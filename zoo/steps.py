@@ -174,17 +174,26 @@ class Pipeline:
         Returns: ``(1, H, W)`` float32: ``out`` if given.
         Raises: InputShapeError: if a step cannot take the frame, or ``out`` has another shape than the result. FrameError: as the steps do.
         """
+        frame = self.apply(frame, generator=generator, out=out)
+        if out is None:
+            return frame.decode()
+        if tuple(out.shape) != frame.shape:
+            raise InputShapeError(f"{self._label or 'an empty pipeline'} gives a frame of {frame.shape}, expected {tuple(out.shape)}")
+        return out if frame.pixels is out else frame.decode(out=out)
+
+    def apply(self, frame: Frame, *, generator: Generator | None = None, out: Tensor | None = None) -> Frame:
+        """Apply the frame part and return a frame, which knows its unit and where it comes from; what `overscan` left pending stays so.
+
+        Args:
+            frame, generator: as for `run_frame`. out: where the last step may write.
+        """
         active = [place for place, step in enumerate(self.frame_steps) if generator is not None or step.random in (False, "always")]
         own = self._own_generators(frame) if generator is None else {}
         for place in active:
             step = self.frame_steps[place]
             draws = own.get(place, generator) if step.random else None
             frame = step(frame, generator=draws, out=out if place == active[-1] else None)
-        if out is None:
-            return frame.decode()
-        if tuple(out.shape) != frame.shape:
-            raise InputShapeError(f"{self._label or 'an empty pipeline'} gives a frame of {frame.shape}, expected {tuple(out.shape)}")
-        return out if frame.pixels is out else frame.decode(out=out)
+        return frame
 
     def _own_generators(self, frame: Frame) -> dict[int, Generator]:
         """A generator for each step that draws in evaluation too, by its place among the frame steps."""
