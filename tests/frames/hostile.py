@@ -99,6 +99,8 @@ add("bscale-zero", image("BSCALE  = 0.0"), "bad-header")
 add("bscale-nan", image("BSCALE  = NaN"), "bad-header")
 add("bzero-infinite", image("BZERO   = 1E999"), "bad-header")
 add("blank-real", image("BLANK   = 1.5"), "bad-header")
+add("nan-everywhere", image(bitpix=-32, data=block(np.full((3, 4), np.nan, ">f4").tobytes())), "few-valid")
+add("blank-everywhere", image("BLANK   = 7", data=block(np.full((3, 4), 7, ">i2").tobytes())), "few-valid")
 add("text-not-closed", image("EXTNAME = 'SCI", "OBJECT  = 'it''s''"), IMAGE)
 add("keywords-of-any-bytes", image("\x00\xff\t'     = '\xe9\x00'", "        =  "), IMAGE)
 
