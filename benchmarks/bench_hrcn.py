@@ -1,7 +1,8 @@
 """Time and memory of hrcn on one 1x2048x4096 frame: as a plain PyTorch module, and as zoo runs it.
 
-The plain module is what the authors publish: NCHW, float32, SGD with momentum. zoo trains it with a streamed stem in channels_last, and
-prepares it for inference. Every case runs in a fresh process, whose allocator gives freed memory back at once.
+The plain module is what the authors publish: NCHW, float32, SGD with momentum. zoo trains it in channels_last with a streamed stem and
+checkpointed blocks (``zoo train --stream --recompute``), and prepares it for inference. Every case runs in a fresh process, whose
+allocator gives freed memory back at once.
 
 Run: ``python benchmarks/bench_hrcn.py [--threads N] [--repeats N] [--out FILE]``; prints a table and writes JSON.
 """
@@ -27,7 +28,7 @@ from torch.nn import functional as F
 
 import zoo
 from zoo import storage
-from zoo.models import count_macs, prepare_inference, stream_stem
+from zoo.models import checkpoint_blocks, count_macs, prepare_inference, stream_stem
 
 SHAPE = (1, 2048, 4096)
 HEAP = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
@@ -103,7 +104,8 @@ def training(model: nn.Module, frame: torch.Tensor, label: torch.Tensor, precisi
     """One step of SGD with momentum; tuned as `zoo train` sets it up."""
     if tuned:
         model = model.to(memory_format=torch.channels_last)
-        stream_stem(model)
+        stream_stem(model, pools=True)
+        checkpoint_blocks(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, fused=tuned or None)
     model.train()
 

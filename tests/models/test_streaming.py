@@ -108,6 +108,21 @@ def test_frozen_norm_in_a_training_network_keeps_its_statistics() -> None:
     torch.testing.assert_close(streamed.first.weight.grad, plain.first.weight.grad)
 
 
+def test_pools_behind_the_stem_take_their_relu_too() -> None:
+    plain = Small().double().train()
+    compact = copy.deepcopy(plain)
+    assert stream_stem(compact, pools=True) == ["first", "norm", "pool", "second.2", "second.3"]
+    image = torch.randn(2, 1, 20, 24, dtype=torch.float64)
+    for model in (plain, compact):
+        model(image).square().sum().backward()
+    for (key, want), got in zip(plain.named_parameters(), compact.named_parameters(), strict=True):
+        torch.testing.assert_close(got[1].grad, want.grad, rtol=1e-10, atol=1e-10, msg=key)
+    plain.eval(), compact.eval()
+    torch.testing.assert_close(compact(image), plain(image))
+    assert len(stream_stem(compact, enabled=False)) == 5
+    assert not [module for module in compact.modules() if "Streamed" in type(module).__name__]
+
+
 def test_frozen_stem_gets_no_gradient() -> None:
     model = Small()
     stream_stem(model)

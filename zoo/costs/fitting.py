@@ -159,7 +159,7 @@ def _changed(model: nn.Module, kind: Settings) -> Iterator[None]:
     """Streaming and checkpointing inside the block; the stem comes first, which is found by tracing the plain model."""
     try:
         if kind.stream:
-            stream_stem(model)
+            stream_stem(model, pools=True)
         if kind.checkpoint:
             checkpoint_blocks(model)
         yield

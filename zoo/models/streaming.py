@@ -7,6 +7,7 @@ can therefore be switched on and off at any time, for any checkpoint, and copies
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from zoo.ops.relu_pool import relu_pool
 from zoo.ops.stem import stem
 from zoo.ops.stem_strips import Pair
 
@@ -29,7 +31,7 @@ class _Chain(NamedTuple):
     pool: nn.MaxPool2d
 
 
-def stream_stem(model: nn.Module, enabled: bool = True) -> list[str]:
+def stream_stem(model: nn.Module, enabled: bool = True, *, pools: bool = False) -> list[str]:
     """Let the stem of a network run in strips, in training and in eval mode; or, with ``enabled=False``, as it was built.
 
     A stem is a convolution behind which come, with nothing else in between and each used once, an optional BatchNorm, ReLU and a max-pool,
@@ -39,6 +41,7 @@ def stream_stem(model: nn.Module, enabled: bool = True) -> list[str]:
     Args:
         model: changed in place; any device and dtype. What has been traced or compiled from it before keeps its old code.
         enabled: stream, or undo it.
+        pools: for training, let every other max-pool behind a ReLU of its own work together with it too, so that neither keeps its map.
 
     Returns: the names of the modules that are streamed now (``enabled``) or no longer are, in their order in the model; empty where it has
         no such stem, or cannot be traced by ``torch.fx``.
@@ -54,6 +57,10 @@ def stream_stem(model: nn.Module, enabled: bool = True) -> list[str]:
                 module.__class__ = _streamed_class(_StreamedConv if module is chain.conv else _Passed, type(module))
             chain.conv.__dict__["_chain"] = chain  # not a child: it would appear in the state dict
             streamed.extend(present)
+        for pair in _find_pairs(model) if pools else ():
+            for base, layer in zip((_Passed, _ReluPool), pair, strict=True):
+                layer.__class__ = _streamed_class(base, type(layer))
+                streamed.append(layer)
     elif not enabled:
         for module in streamed:
             module.__class__ = cast(_Streamed, module).built_class
@@ -73,6 +80,18 @@ class _Passed(_Streamed):
     def forward(self, input: Tensor) -> Tensor:
         """Return the pooled map as it is."""
         return input
+
+
+class _ReluPool(_Streamed):
+    """A max-pool that does the work of the ReLU before it."""
+
+    kernel_size: Any
+    stride: Any
+    padding: Any
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the pooled map of a map that ReLU has not seen."""
+        return relu_pool(input, _pair(self.kernel_size), _pair(self.stride), _pair(self.padding))
 
 
 class _StreamedConv(_Streamed):
@@ -134,22 +153,37 @@ def _streamed_class(base: type[_Streamed], kind: type[nn.Module]) -> type[nn.Mod
     return type(f"Streamed{kind.__name__}", (base, kind), {"__module__": kind.__module__, "built_class": kind})
 
 
-def _find_chains(model: nn.Module) -> list[_Chain]:
-    """Trace the model and return its stems; usually one."""
-    try:
-        graph = fx.Tracer().trace(model)
-    except Exception:  # whatever a network's own forward does with values that are not there yet
-        return []
+def _trace(model: nn.Module) -> tuple[list[fx.Node], dict[str, nn.Module], Counter[int]]:
+    """The steps of the forward pass, none if it cannot be traced, the modules by name, and how often each, by its id, is called."""
     modules = dict(model.named_modules())
-    calls: dict[int, int] = {}
-    for node in graph.nodes:
-        if node.op == "call_module":
-            called = id(modules[node.target])
-            calls[called] = calls.get(called, 0) + 1
+    try:
+        nodes = list(fx.Tracer().trace(model).nodes)
+    except Exception:  # whatever a network's own forward does with values that are not there yet
+        nodes = []
+    return nodes, modules, Counter(id(modules[str(node.target)]) for node in nodes if node.op == "call_module")
+
+
+def _find_pairs(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
+    """Every ReLU and max-pool that are used once, one behind the other."""
+    nodes, modules, calls = _trace(model)
+    pairs: list[tuple[nn.Module, nn.Module]] = []
+    for node in nodes:
+        if node.op != "call_module" or len(node.users) != 1:
+            continue
+        after = next(iter(node.users))
+        relu, pool = modules[str(node.target)], modules[str(after.target)] if after.op == "call_module" else None
+        if type(relu) is nn.ReLU and type(pool) is nn.MaxPool2d and _plain_pool(pool) and calls[id(relu)] == calls[id(pool)] == 1:
+            pairs.append((relu, pool))
+    return pairs
+
+
+def _find_chains(model: nn.Module) -> list[_Chain]:
+    """The stems of a model; usually one."""
+    nodes, modules, calls = _trace(model)
     chains, behind = [], set[fx.Node]()  # behind: nodes that a layer with parameters comes before
-    for node in graph.nodes:
+    for node in nodes:
         before = any(source in behind for source in node.all_input_nodes)
-        module = modules[node.target] if node.op == "call_module" else None
+        module = modules[str(node.target)] if node.op == "call_module" else None
         if before or node.op == "get_attr" or (module is not None and any(True for _ in module.parameters())):
             behind.add(node)
         if isinstance(module, nn.Conv2d) and not before and (chain := _follow(node, module, modules, calls)):
@@ -157,7 +191,7 @@ def _find_chains(model: nn.Module) -> list[_Chain]:
     return chains
 
 
-def _follow(node: fx.Node, conv: nn.Conv2d, modules: dict[str, nn.Module], calls: dict[int, int]) -> _Chain | None:
+def _follow(node: fx.Node, conv: nn.Conv2d, modules: dict[str, nn.Module], calls: Counter[int]) -> _Chain | None:
     """The chain that begins at a convolution, if it is one."""
     if type(conv).forward is not nn.Conv2d.forward or conv.padding_mode != "zeros":
         return None
@@ -165,7 +199,7 @@ def _follow(node: fx.Node, conv: nn.Conv2d, modules: dict[str, nn.Module], calls
         return None
     norm, relu, active = None, None, False
     step = node
-    while calls.get(id(conv)) == 1 and len(step.users) == 1:
+    while calls[id(conv)] == 1 and len(step.users) == 1:
         step = next(iter(step.users))
         if _is_relu_call(step):
             active = True
@@ -197,6 +231,10 @@ def _plain_norm(norm: nn.BatchNorm2d) -> bool:
 
 def _plain_pool(pool: nn.MaxPool2d) -> bool:
     return type(pool).forward is nn.MaxPool2d.forward and pool.dilation in (1, (1, 1)) and not pool.ceil_mode and not pool.return_indices
+
+
+def _pair(value: int | Pair) -> Pair:
+    return (value, value) if isinstance(value, int) else value
 
 
 def _padding(conv: nn.Conv2d) -> Pair | None:

@@ -141,7 +141,7 @@ def _build_state(plan: Plan, progress: Progress, *, pretrained: bool = True) -> 
     if wanted.pretrained and pretrained:
         report = load_pretrained(model, wanted.pretrained, entry=plan.entry, progress=progress.fetched)
     if settings.stream:
-        stream_stem(model)
+        stream_stem(model, pools=True)
     if settings.recompute:
         checkpoint_blocks(model)  # after the stem, which is found in the plain network
     if plan.ranks.size > 1:
