@@ -219,14 +219,22 @@ def test_config_refuses_what_is_no_amount_of_memory(fit: str) -> None:
         TrainSettings(fit=fit)
 
 
-def test_settings_that_have_no_effect_are_told_and_several_processes_refused() -> None:
+class Deciding(nn.Module):
+    """Cannot be traced."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image if image.shape[0] > 0 else image + 1
+
+
+def test_what_has_no_effect_on_a_network_is_told_and_a_plan_for_several_processes_refused() -> None:
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten())
     notes = _check_execution(network, TrainSettings(stream=True, recompute=True), 1)
     assert [note.split()[0] for note in notes] == ["--stream", "--recompute"]
-    assert _check_execution(zoo.create_model("resnet18"), TrainSettings(stream=True, recompute=True), 1) == []
-    for settings in (TrainSettings(fit="8GB"), TrainSettings(stream=True)):
-        with pytest.raises(UsageError, match="for 2 processes, which needs a single one"):
-            _check_execution(network, settings, 2)
+    assert _check_execution(zoo.create_model("resnet18"), TrainSettings(stream=True, recompute=True), 2) == []
+    (note,) = _check_execution(Deciding(), TrainSettings(), 1)
+    assert note.startswith("validation runs the network as it is, slower and in more memory than it could: it cannot be traced: TraceError")
+    with pytest.raises(UsageError, match=r"got train\.fit for 2 processes, expected a single one"):
+        _check_execution(network, TrainSettings(fit="8GB"), 2)
 
 
 def test_a_real_network_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:

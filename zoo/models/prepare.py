@@ -78,15 +78,23 @@ def prepare_inference(
         return Prepared(_as_it_is(model, device), precision, folded=0, plain_because=f"it cannot be copied: {_describe(error)}")
     shape = input_shape or getattr(model, "input_shape", None)
     _stream(twin, shape, dtype, stream)
-    try:
-        graph = trace(twin)
-    except Exception as error:  # whatever forward does with a symbolic input
-        return Prepared(twin, precision, folded=0, plain_because=f"it cannot be traced: {_describe(error)}")
+    if reason := why_plain(twin):
+        return Prepared(twin, precision, folded=0, plain_because=reason)
+    graph = trace(twin)
     if shape is not None:
         note_shapes(graph, shape, dtype)
     folded = simplify(graph)
     _lay_out(graph, dtype)
     return Prepared(graph.eval(), precision, folded=folded, plain_because="")
+
+
+def why_plain(model: nn.Module) -> str:
+    """Return why `prepare_inference` would leave a model in eval mode as it is, or nothing where it would not."""
+    try:
+        trace(model)
+    except Exception as error:  # whatever forward does with a symbolic input
+        return f"it cannot be traced: {_describe(error)}"
+    return ""
 
 
 def _share(model: nn.Module, device: torch.device | str | None) -> nn.Module:

@@ -20,6 +20,7 @@ from zoo.models.build import build_shell
 from zoo.models.directory import find_run
 from zoo.models.freeze import freeze_until
 from zoo.models.macs import count_parameters
+from zoo.models.prepare import why_plain
 from zoo.registry import get_registry
 from zoo.steps import Pipeline
 from zoo.training.config import TrainConfig, TrainSettings
@@ -198,10 +199,12 @@ def _choose_batch(config: TrainConfig, input_shape: tuple[int, int, int], proces
 
 
 def _check_execution(shell: nn.Module, train: TrainSettings, processes: int) -> list[str]:
-    """Refuse ways of running that several processes cannot share, and say where one has no effect on this network."""
-    if processes > 1 and (train.fit or train.stream):
-        raise UsageError(f"got train.{'fit' if train.fit else 'stream'} for {processes} processes, which needs a single one; leave it out")
+    """Refuse a plan of memory for several processes, and say which ways of running do not work with this network, which is changed."""
+    if processes > 1 and train.fit:
+        raise UsageError(f"got train.fit for {processes} processes, expected a single one; leave it out and choose --batch-size yourself")
     notes = []
+    if reason := why_plain(shell.eval()):
+        notes.append(f"validation runs the network as it is, slower and in more memory than it could: {reason}")
     if train.stream and not stream_stem(shell):
         notes.append("--stream has no effect: the network does not begin with a convolution, ReLU and a max-pool, or cannot be traced")
     if train.recompute and not checkpoint_blocks(shell):
