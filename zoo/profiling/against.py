@@ -28,8 +28,10 @@ THRESHOLD = 0.04  # a slow-down that counts: half of the 8 % that are to be foun
 SURE = 2.576  # standard errors: 99 % of a normal distribution lie within
 ALIKE = 0.015  # largest standard error with which an 8 % slow-down would be found
 
-# Two runs of the same code differ by so much though each is steady: where their memory lies, what the neighbours keep in the caches.
-RUN_SPREAD = 0.004
+# Two runs of the same code differ though each is steady, for the neighbours take of caches and memory bandwidth what the calibration does
+# not feel as a network does. How much is told by how long the calibration had to wait for a core: its wall time over its processor time.
+# benchmarks/results/against_noise.json: 0.4 % where it did not wait, about 2 % where three had to share a core.
+RUN_SPREAD, WAITING_SPREAD = 0.003, 0.006
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,10 @@ def compare_profiles(base: Mapping[str, Any], result: Profile) -> tuple[Comparis
             before = _find(base, model, step)
             if before is not None and step.status == MEASURED == before["status"]:
                 clock = "device" if str(device).startswith("cuda") else "processor" if threads == 1 else "wall"
-                now, then = quotients(step.to_dict()["blocks"], clock), quotients(before["blocks"], clock)
-                found.append(judge(now, then, model=model.model, mode=step.mode, clock=clock))
+                blocks = step.to_dict()["blocks"], before["blocks"]
+                now, then = (quotients(run, clock) for run in blocks)
+                spread = math.hypot(*(run_spread(run, clock) for run in blocks))
+                found.append(judge(now, then, spread=spread, model=model.model, mode=step.mode, clock=clock))
     if not found:
         raise UsageError("nothing to compare: the base has none of these models with this mode, batch and frame; profile the same ones")
     return tuple(found)
@@ -109,11 +113,21 @@ def quotients(blocks: Sequence[Mapping[str, Mapping[str, float]]], clock: str) -
     return [math.log(block["step"][f"{clock}_s"] / block["calibration"][f"{clock}_s"]) for block in blocks]
 
 
-def judge(now: Sequence[float], then: Sequence[float], *, model: str = "", mode: str = "", clock: str = "") -> Comparison:
+def run_spread(blocks: Sequence[Mapping[str, Mapping[str, float]]], clock: str) -> float:
+    """Return by how much another run of the same code would differ, as a standard deviation of the quotient; 0 without blocks."""
+    if clock == "device" or not blocks:
+        return RUN_SPREAD if blocks else 0.0
+    waits = [block["calibration"]["wall_s"] / block["calibration"]["processor_s"] for block in blocks]
+    return RUN_SPREAD + WAITING_SPREAD * max(0.0, statistics.median(waits) - 1.0)
+
+
+def judge(
+    now: Sequence[float], then: Sequence[float], *, spread: float = RUN_SPREAD, model: str = "", mode: str = "", clock: str = ""
+) -> Comparison:
     """Compare two runs by the `quotients` of their blocks.
 
     The place of a run is the median of all its quotients. Its standard error is that of a median of `GROUPS` medians of neighbouring
-    blocks, estimated by their median absolute deviation; `RUN_SPREAD` is added to it. It is slower where the difference exceeds both the
+    blocks, estimated by their median absolute deviation; `run_spread` is added to it. It is slower where the difference exceeds both the
     threshold and 2.6 of its standard errors (twice that where they are large), too noisy where the standard error is so large that 8 %
     might be missed, else the same.
     """
@@ -121,7 +135,7 @@ def judge(now: Sequence[float], then: Sequence[float], *, model: str = "", mode:
     if min(len(now), len(then)) < LEAST_BLOCKS:
         return Comparison(verdict=TOO_NOISY, **facts, note=f"fewer than {LEAST_BLOCKS} blocks; raise --budget or make the frame smaller")
     difference = statistics.median(now) - statistics.median(then)
-    error = math.hypot(_error(now), _error(then), RUN_SPREAD)
+    error = math.hypot(_error(now), _error(then), spread)
     reach = (SURE if error <= ALIKE else 2 * SURE) * error  # a large spread is known less well itself
     facts |= {"ratio": math.exp(difference), "lower": math.exp(difference - reach), "upper": math.exp(difference + reach)}
     if difference > max(THRESHOLD, reach):

@@ -23,7 +23,9 @@ Row = dict[str, Any]
 
 
 def describe_layers(subject: Subject, job: Job, *, saved: bool) -> list[Row]:
-    """Return one row per layer without layers of its own, in the order in which a frame passes them; nothing of the size of a map is held.
+    """Return one row per layer without layers of its own, in the order in which a frame passes them, and one for what lies between them.
+
+    Nothing of the size of a feature map is held.
 
     Args:
         subject: the model, the meta device will do.
@@ -56,6 +58,7 @@ def describe_layers(subject: Subject, job: Job, *, saved: bool) -> list[Row]:
             handle.remove()
         for module, training in modes:
             module.training = training
+    rows.append({"name": "", "kind": "between layers", "macs": 0, "output_shape": (), "output_bytes": 0})
     if saved:
         kept = _saved_bytes(subject, job)
         rows = [{**row, "saved_bytes": kept[row["name"]]} for row in rows]
@@ -63,7 +66,7 @@ def describe_layers(subject: Subject, job: Job, *, saved: bool) -> list[Row]:
 
 
 def time_layers(rows: list[Row], network: nn.Module, subject: Subject, device: torch.device, job: Job) -> list[Row]:
-    """Return the rows with the time of each layer, and a last one for what lies between the layers.
+    """Return the rows with the time of each layer, and in the last one of what lies between them.
 
     Args:
         rows: of `describe_layers`.
@@ -82,10 +85,8 @@ def time_layers(rows: list[Row], network: nn.Module, subject: Subject, device: t
             passes.append(_one_pass(network, images, wait))
     times = {name: statistics.median(run.get(name, 0.0) for run in passes) for name in passes[0]}
     whole = statistics.median(run[""] for run in passes)
-    timed = [{**row, "time_s": times.get(row["name"]), "runs": len(passes) if row["name"] in times else 0} for row in rows]
-    known = sum(row["time_s"] or 0.0 for row in timed)
-    rest = {"name": "", "kind": "between layers", "macs": 0, "output_shape": (), "output_bytes": 0, "saved_bytes": None}
-    return [*timed, {**rest, "time_s": max(0.0, whole - known), "runs": len(passes)}]
+    times[""] = max(0.0, whole - sum(times.get(row["name"], 0.0) for row in rows[:-1]))
+    return [{**row, "time_s": times.get(row["name"]), "runs": len(passes) if row["name"] in times else 0} for row in rows]
 
 
 def _one_pass(network: nn.Module, images: Tensor, wait: Callable[[], object]) -> dict[str, float]:
