@@ -47,7 +47,7 @@ def record(minutes: float, path: Path) -> None:
             held["runs"].append(run)
             held["metadata"] = profile.metadata
             storage.write_json(path, held)
-            print(f"{model} {mode}: {len(run['wall'])} blocks, load {run['load_average']:.1f}", flush=True)
+            print(f"{model} {mode}: {len(run['blocks'])} blocks, load {run['load_average']:.1f}", flush=True)
 
 
 def replay(runs: list[list[Block]], clock: str, factor: float, count: int, rng: random.Random) -> Counter[str]:
