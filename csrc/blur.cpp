@@ -22,7 +22,7 @@ bool has_weights(const BlurArguments& arguments) { return arguments.nan_treatmen
 
 Partition partition(const BlurArguments& arguments, int threads) {
     Partition parts{};
-    const std::int64_t column_bytes = (2 * arguments.max_radius + blur_together) * item_bytes(arguments) * (has_weights(arguments) ? 2 : 1);
+    const std::int64_t column_bytes = (2 * arguments.max_radius + blur_together) * item_bytes(arguments);
     parts.columns = widest;
     while (parts.columns > narrowest && parts.columns * column_bytes > ring_bytes_wanted) parts.columns /= 2;
     parts.columns = std::min(parts.columns, arguments.width);

@@ -25,13 +25,20 @@ static inline std::int64_t blur_padded(std::int64_t width) { return (width + blu
 // Rows of the ring lie a little more than their width apart: at a multiple of 4 KiB they would all want the same few lines of the L1 cache.
 static inline std::int64_t blur_stride(std::int64_t width) { return blur_padded(width) + blur_padding; }
 
+// Items of a line with its border, which begins anywhere in the first blur_padding items and is read one vector further on both sides.
+static inline std::int64_t blur_line(std::int64_t width, std::int64_t max_radius) {
+    return blur_padded(width) + 2 * blur_padded(max_radius) + 2 * blur_padding;
+}
+
+// Pointers to the rows of a ring: in order, and by slot for sums and weights.
+static inline std::int64_t blur_pointer_bytes(std::int64_t rows) { return blur_padded(3 * rows * static_cast<std::int64_t>(sizeof(void*))); }
+
 // Bytes for a block of that width: a ring of blurred rows and their pointers, a line with its border, results; all twice with weights.
 static inline std::int64_t blur_block_bytes(std::int64_t width, std::int64_t max_radius, bool weights, std::int64_t item_bytes) {
     const std::int64_t rows = 2 * max_radius + blur_together;
     const std::int64_t padded = blur_padded(width);
-    const std::int64_t items = rows * blur_stride(width) + blur_together * padded + blur_padded(padded + 2 * max_radius);
-    const std::int64_t pointers = blur_padded(rows * static_cast<std::int64_t>(sizeof(void*)));
-    return ((weights ? 2 : 1) * items + blur_padded(rows)) * item_bytes + pointers;
+    const std::int64_t items = rows * blur_stride(width) + blur_together * padded + blur_line(width, max_radius);
+    return ((weights ? 2 : 1) * items + (weights ? padded : 0) + blur_padded(rows)) * item_bytes + blur_pointer_bytes(rows);
 }
 
 ZOO_DECLARE_ISAS(void blur_block(const BlurArguments& arguments, const BlurBlock& block) noexcept)

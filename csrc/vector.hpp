@@ -4,6 +4,10 @@
 
 #include <cstdint>
 
+#ifdef ZOO_X86
+#include <immintrin.h>
+#endif
+
 namespace zoo::ZOO_ISA {
 namespace {
 
@@ -42,6 +46,20 @@ Vector<T> load(const T* source) {
 template <class T>
 void store(T* target, Vector<T> value) {
     __builtin_memcpy(target, &value, sizeof value);
+}
+
+// Stores around the caches (streaming.hpp); the target must be aligned to a whole vector.
+template <class T>
+void store_around(T* target, Vector<T> value) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(target), reinterpret_cast<__m512i>(value));
+#elif defined(__AVX2__)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(target), reinterpret_cast<__m256i>(value));
+#elif defined(ZOO_X86)
+    _mm_stream_si128(reinterpret_cast<__m128i*>(target), reinterpret_cast<__m128i>(value));
+#else
+    store(target, value);
+#endif
 }
 
 }  // namespace
