@@ -55,7 +55,8 @@ struct FrameSource {
 
     // For a kernel on the CPU: big-endian pixels mostly lie in a mapped file.
     zoo::Frames get_mapped() const {
-        if (frames.kind >= zoo::kBeI16) zoo::map_pages(frames.data, frames.count * frames.height * frames.width * zoo::item_size(frames.kind));
+        const std::int64_t bytes = frames.count * frames.height * frames.width * zoo::item_size(frames.kind);
+        if (frames.kind >= zoo::kBeI16) zoo::map_pages(frames.data, bytes);
         return get();
     }
 };

@@ -20,7 +20,30 @@ void read(const unsigned char* data, std::int64_t n, const Calibration& calibrat
     for (std::int64_t i = 0; i < n; ++i) out[i] = linear_value(load<K>(data + i * item_size(K)), c);
 }
 
+template <int K>
+void decode_shorts(const unsigned char* data, std::int64_t n, const Calibration& calibration, float* out) {
+    const Calibration c = calibration;
+    const std::int32_t offset = fabs(c.bzero) <= 0x1p23 ? static_cast<std::int32_t>(c.bzero) : 0;
+    if (c.bscale == 1.0 && c.bias == 0.0 && c.gain == 1.0 && static_cast<double>(offset) == c.bzero) {
+        for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<float>(load<K>(data + 2 * i) + offset);  // exact
+        return;
+    }
+    for (std::int64_t i = 0; i < n; ++i) {
+        out[i] = static_cast<float>((static_cast<double>(load<K>(data + 2 * i)) * c.bscale + c.bzero - c.bias) * c.gain);
+    }
+}
+
 }  // namespace
+
+void decode_shorts_span(int kind, const unsigned char* data, std::int64_t n, const Calibration& c, bool stream, void* out) noexcept {
+    alignas(64) float values[kUnit];
+    if (kind == kBeI16) {
+        decode_shorts<kBeI16>(data, n, c, values);
+    } else {
+        decode_shorts<kI16>(data, n, c, values);
+    }
+    place_bytes(values, 4 * n, stream, out);
+}
 
 void read_span(int kind, const unsigned char* data, std::int64_t n, const Calibration& c, double* out) noexcept {
     switch (kind) {

@@ -77,6 +77,16 @@ inline bool is_plain_float(const Frames& frames, std::int64_t region) {
            r.bias == 0.0 && r.gain == 1.0;
 }
 
+// Whether every pixel is known to be valid: integers whose extremes stay finite.
+inline bool all_valid(const Frames& frames) {
+    const Calibration& c = frames.calibration;
+    const bool integer = frames.kind <= kI64 || (frames.kind >= kBeI16 && frames.kind <= kBeI64);
+    if (!integer || c.has_blank || c.drop_saturated) return false;
+    const double largest = fabs(c.bscale) * 0x1p64 + fabs(c.bzero);
+    return std::all_of(frames.regions, frames.regions + frames.region_count,
+                       [&](const Region& region) { return (largest + fabs(region.bias)) * region.gain < 1e300; });
+}
+
 // Linear values of one unit, NaN where invalid.
 inline void read_unit(const Frames& frames, const Unit& unit, double* out) {
     for_each_piece(frames, unit, [&](std::int64_t region, const unsigned char* data, std::int64_t n, std::int64_t offset) {

@@ -1,8 +1,5 @@
 #include "normalize.hpp"
 
-#include <memory>
-#include <new>
-
 #include "codes.hpp"
 
 namespace zoo {
@@ -11,8 +8,7 @@ namespace {
 // By table, where that is quicker and memory allows. Returns whether it was done.
 bool normalize_codes(const Frames& frames, const double* limits, int stretch, const NormalizeParameters& parameters, Dtype dtype,
                      std::int64_t item, bool stream, void* out, int threads) noexcept {
-    if (!suits_tables(frames)) return false;
-    const std::unique_ptr<unsigned char[]> tables(new (std::nothrow) unsigned char[static_cast<std::size_t>(frames.region_count * kCodes * item)]);
+    const auto tables = tables_for(frames, item);
     if (!tables) return false;
     for (std::int64_t frame = 0; frame < frames.count; ++frame) {
         const double* mine = limits + 2 * frame;
@@ -39,7 +35,8 @@ void normalize_cpu(const Frames& frames, const double* limits, int stretch, cons
         const Unit unit = unit_at(frames, index);
         NormalizeParameters p = parameters;
         set_limits(limits[2 * unit.frame], limits[2 * unit.frame + 1], &p);
-        unsigned char* to = static_cast<unsigned char*>(out) + ((unit.frame * frames.out_height + unit.y) * frames.out_width + unit.x) * item;
+        const std::int64_t place = (unit.frame * frames.out_height + unit.y) * frames.out_width + unit.x;
+        unsigned char* to = static_cast<unsigned char*>(out) + place * item;
         for_each_piece(frames, unit, [&](std::int64_t region, const unsigned char* data, std::int64_t n, std::int64_t offset) {
             if (is_plain_float(frames, region) && p.prescale == 1.0) {
                 ZOO_DISPATCH(normalize_floats_span, frames.kind, data, n, stretch, p, dtype, stream, to + offset * item);

@@ -107,16 +107,6 @@ void fill_row(Population& population, const StatisticsRequest& request, double* 
     row[kMax] = extremes.max;
 }
 
-// Whether every pixel is known to be valid: integers whose extremes stay finite.
-bool all_valid(const Frames& frames) {
-    const Calibration& c = frames.calibration;
-    const bool integer = frames.kind <= kI64 || (frames.kind >= kBeI16 && frames.kind <= kBeI64);
-    if (!integer || c.has_blank || c.drop_saturated) return false;
-    const double largest = fabs(c.bscale) * 0x1p64 + fabs(c.bzero);
-    return std::all_of(frames.regions, frames.regions + frames.region_count,
-                       [&](const Region& region) { return (largest + fabs(region.bias)) * region.gain < 1e300; });
-}
-
 void fit_zscale(std::vector<double>& samples, const ZScaleParameters& parameters, double* row) {
     std::sort(samples.begin(), samples.end());
     std::vector<unsigned char> bad(samples.size()), grown(samples.size());

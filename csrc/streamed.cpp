@@ -91,7 +91,8 @@ std::vector<std::int64_t> Streamed::count_top(const Keys& keys) {
     return counts;
 }
 
-// What the survey does not hold, such as a rank that was not announced, gets a survey of its own, and then histograms of keys, digit by digit.
+// What the survey does not hold, such as a rank that was not announced, gets a survey of its own, and then histograms of keys, digit by
+// digit.
 void Streamed::select(const std::int64_t* ranks, std::int64_t n, double* values) {
     std::vector<std::int64_t> missing, places;
     std::vector<double> fractions;
@@ -162,7 +163,8 @@ void Streamed::refine(const Keys& keys, int level, std::vector<Target>& targets)
     });
     for (std::size_t i = tables * kDigits; i < counts.size(); ++i) counts[i % (tables * kDigits)] += counts[i];
     for (Target& target : targets) {
-        const std::size_t table = static_cast<std::size_t>(std::lower_bound(prefixes.begin(), prefixes.end(), target.prefix) - prefixes.begin());
+        const auto found = std::lower_bound(prefixes.begin(), prefixes.end(), target.prefix);
+        const std::size_t table = static_cast<std::size_t>(found - prefixes.begin());
         const std::uint64_t digit = find_digit(counts.data() + table * kDigits, target.rank);
         target.prefix = target.prefix << 16 | digit;
         target.candidates = counts[table * kDigits + digit];

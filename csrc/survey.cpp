@@ -57,7 +57,8 @@ void sort_sample(std::vector<double>& sample) {
 
 template <class T>
 T clamp_to(double value) {
-    return static_cast<T>(std::clamp(value, static_cast<double>(std::numeric_limits<T>::lowest()), static_cast<double>(std::numeric_limits<T>::max())));
+    using Limits = std::numeric_limits<T>;
+    return static_cast<T>(std::clamp(value, static_cast<double>(Limits::lowest()), static_cast<double>(Limits::max())));
 }
 
 }  // namespace
@@ -126,7 +127,8 @@ void Survey::read(const Frames& frames, int threads) {
             ZOO_DISPATCH(compare_span, values, unit.n, &mine);
             if (sums != nullptr) ZOO_DISPATCH(moments_span, values, unit.n, core_low_, core_high_, shift_, sums);
         }
-        if (tails_ >= 0) met[static_cast<std::size_t>(index)] = {thread, {before[0], before[1]}, {used[0] - before[0], used[1] - before[1]}};
+        if (tails_ < 0) return;
+        met[static_cast<std::size_t>(index)] = {thread, {before[0], before[1]}, {used[0] - before[0], used[1] - before[1]}};
     });
     min_ = static_cast<double>(fresh.min);
     max_ = static_cast<double>(fresh.max);
@@ -209,7 +211,8 @@ bool Survey::find_distance(double center, std::int64_t rank, double* value) {
     const double nearest = left_ == right_ ? 0.0 : std::max(center - left.high, right.low - center);
     const double farthest = std::min(center - left.low, right.high - center);
     std::vector<Part> parts = parts_[static_cast<std::size_t>(left_)];
-    if (left_ != right_) parts.insert(parts.end(), parts_[static_cast<std::size_t>(right_)].begin(), parts_[static_cast<std::size_t>(right_)].end());
+    const std::vector<Part>& others = parts_[static_cast<std::size_t>(right_)];
+    if (left_ != right_) parts.insert(parts.end(), others.begin(), others.end());
     std::int64_t n = 0;
     for (const Part& part : parts) n += part.n;
     if (rank < inner || rank >= inner + n) return false;
@@ -274,7 +277,8 @@ std::int64_t Survey::sort_near(const std::vector<Part>& parts, const double* cen
     while (total > kFew) {
         std::vector<double> sample = sample_of();
         std::sort(sample.begin(), sample.end());
-        const double last = static_cast<double>(sample.size() - 1), place = static_cast<double>(rank - first) / static_cast<double>(total) * last;
+        const double last = static_cast<double>(sample.size() - 1);
+        const double place = static_cast<double>(rank - first) / static_cast<double>(total) * last;
         const double reach = 3.0 * std::sqrt(last);
         Comparison<double> c{};
         c.brackets = 1;

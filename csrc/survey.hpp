@@ -1,6 +1,6 @@
-// One reading of the pixels that answers most questions about them. A sample tells about where the sought values lie: brackets about each of
-// them, and the bounds that sigma clipping will come to. Then all pixels are compared with the brackets, and those inside are kept; those that
-// are surely left by clipping are summed. Exact; where a bracket missed, the caller has to ask in another way.
+// One reading of the pixels that answers most questions about them. A sample tells about where the sought values lie: brackets about each
+// of them, and the bounds that sigma clipping will come to. Then all pixels are compared with the brackets, and those inside are kept; those
+// that are surely left by clipping are summed. Exact; where a bracket missed, the caller has to ask in another way.
 //
 // The brackets are the idea of R. W. Floyd and R. L. Rivest, "Expected time bounds for selection", Communications of the ACM 18 (1975) 165.
 #pragma once

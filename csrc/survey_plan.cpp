@@ -32,7 +32,8 @@ std::vector<double> distances_of(const std::vector<double>& sorted, double cente
     std::vector<double> result(sorted.size());
     std::size_t right = static_cast<std::size_t>(std::lower_bound(sorted.begin(), sorted.end(), center) - sorted.begin()), left = right;
     for (double& distance : result) {
-        const double below = left > 0 ? center - sorted[left - 1] : HUGE_VAL, above = right < sorted.size() ? sorted[right] - center : HUGE_VAL;
+        const double below = left > 0 ? center - sorted[left - 1] : HUGE_VAL;
+        const double above = right < sorted.size() ? sorted[right] - center : HUGE_VAL;
         distance = below < above ? below : above;
         below < above ? static_cast<void>(--left) : static_cast<void>(++right);
     }
