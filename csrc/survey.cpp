@@ -36,12 +36,13 @@ std::vector<double> take_sample(const Frames& frames) {
 }
 
 // By digits of 11 bits from the lowest; those in which all values agree, as floats do in the lower ones, cost nothing.
-void sort_sample(std::vector<double>& sample) {
+void sort_values(std::vector<double>& values) {
     constexpr int bits = 11, digits = 6;
-    std::vector<std::uint64_t> keys(sample.size()), sorted(sample.size());
+    if (static_cast<std::int64_t>(values.size()) <= kFew) return std::sort(values.begin(), values.end());
+    std::vector<std::uint64_t> keys(values.size()), sorted(values.size());
     std::vector<std::array<std::uint32_t, 1 << bits>> counts(digits);
-    for (std::size_t i = 0; i < sample.size(); ++i) {
-        keys[i] = key_of(sample[i]);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        keys[i] = key_of(values[i]);
         for (int digit = 0; digit < digits; ++digit) ++counts[static_cast<std::size_t>(digit)][keys[i] >> (bits * digit) & 2047u];
     }
     for (int digit = 0; digit < digits; ++digit) {
@@ -52,7 +53,7 @@ void sort_sample(std::vector<double>& sample) {
         for (const std::uint64_t key : keys) sorted[places[key >> (bits * digit) & 2047u]++] = key;
         keys.swap(sorted);
     }
-    std::transform(keys.begin(), keys.end(), sample.begin(), value_of);
+    std::transform(keys.begin(), keys.end(), values.begin(), value_of);
 }
 
 template <class T>
@@ -69,7 +70,7 @@ Survey::Survey(const Frames& frames, const SurveyPlan& plan, int threads) : floa
     core_low_ = -std::numeric_limits<double>::max();
     core_high_ = -core_low_;
     if (static_cast<std::int64_t>(sample.size()) >= kLeastSample) {
-        sort_sample(sample);
+        sort_values(sample);
         plan_brackets(sample, plan);
     }
     if (plan.moments) core_.emplace();
@@ -274,22 +275,27 @@ std::int64_t Survey::sort_near(const std::vector<Part>& parts, const double* cen
         }
         return sample;
     };
+    bool tied = false;  // few different values: the next bracket holds one of them
     while (total > kFew) {
         std::vector<double> sample = sample_of();
         std::sort(sample.begin(), sample.end());
         const double last = static_cast<double>(sample.size() - 1);
         const double place = static_cast<double>(rank - first) / static_cast<double>(total) * last;
-        const double reach = 3.0 * std::sqrt(last);
+        const double reach = tied ? 0.0 : 3.0 * std::sqrt(last);
         Comparison<double> c{};
         c.brackets = 1;
-        c.low[0] = place - reach > 0.0 ? sample[static_cast<std::size_t>(place - reach)] : -std::numeric_limits<double>::max();
-        c.high[0] = place + reach < last ? sample[static_cast<std::size_t>(place + reach)] : std::numeric_limits<double>::max();
+        c.low[0] = place - reach >= 0.0 ? sample[static_cast<std::size_t>(place - reach)] : -std::numeric_limits<double>::max();
+        c.high[0] = place + reach <= last ? sample[static_cast<std::size_t>(place + reach)] : std::numeric_limits<double>::max();
         c.room = total + 2 * kUnit;
         std::unique_ptr<double[]> inside(new double[static_cast<std::size_t>(c.room)]);  // most of its pages are never touched
         c.inside[0] = inside.get();
         each([&](const double* values, std::int64_t n) { ZOO_DISPATCH(compare_span, values, n, &c); });
         const bool missed = rank < first + c.below[0] || rank >= first + c.below[0] + c.used[0];
-        if (missed || (c.used[0] == total && c.low[0] != c.high[0])) break;  // a sample that misleads, or brackets nothing
+        if (missed) break;  // a sample that misleads
+        if (c.used[0] == total && c.low[0] != c.high[0]) {
+            tied = true;
+            continue;
+        }
         first += c.below[0];
         total = c.used[0];
         if (c.low[0] == c.high[0]) {
@@ -301,7 +307,7 @@ std::int64_t Survey::sort_near(const std::vector<Part>& parts, const double* cen
     }
     sorted.clear();
     each([&](const double* values, std::int64_t n) { sorted.insert(sorted.end(), values, values + n); });
-    std::sort(sorted.begin(), sorted.end());
+    sort_values(sorted);
     return first;
 }
 
