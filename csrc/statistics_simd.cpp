@@ -24,8 +24,9 @@ public:
         const __m512d distances = _mm512_sub_pd(values, shift_);
         sum_ = _mm512_mask_add_pd(sum_, within, sum_, distances);
         squares_ = _mm512_mask_add_pd(squares_, within, squares_, _mm512_mul_pd(distances, distances));
-        below_ += __builtin_popcount(_mm512_cmp_pd_mask(values, low_, _CMP_LT_OQ));
-        count_ += __builtin_popcount(within);
+        // _cvtmask: see survey_simd.cpp
+        below_ += __builtin_popcount(_cvtmask8_u32(_mm512_cmp_pd_mask(values, low_, _CMP_LT_OQ)));
+        count_ += __builtin_popcount(_cvtmask8_u32(within));
     }
 
     template <class ValueAt>

@@ -12,6 +12,7 @@ namespace {
 
 #if defined(__AVX512F__)
 
+// Masks become numbers by _cvtmask only: GCC 12 takes a compare's mask for zero-extended even where it kept one byte of it on the stack.
 template <class T>
 struct Lanes;
 
@@ -23,25 +24,25 @@ struct Lanes<float> {
     // The lanes of mask from p, as a file has them if SWAPPED.
     template <bool SWAPPED>
     static Vector load(const void* p, unsigned mask) {
-        const __m512i bits = _mm512_maskz_loadu_epi32(static_cast<__mmask16>(mask), p);
+        const __m512i bits = _mm512_maskz_loadu_epi32(_cvtu32_mask16(mask), p);
         if constexpr (!SWAPPED) return _mm512_castsi512_ps(bits);
         const __m512i order = _mm512_broadcast_i32x4(_mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3));
         return _mm512_castsi512_ps(_mm512_shuffle_epi8(bits, order));
     }
     static unsigned finite(Vector a, unsigned mask) {
-        return _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(mask), _mm512_abs_ps(a), fill(3.402823466e38f), _CMP_LE_OQ);
+        return _cvtmask16_u32(_mm512_mask_cmp_ps_mask(_cvtu32_mask16(mask), _mm512_abs_ps(a), fill(3.402823466e38f), _CMP_LE_OQ));
     }
     static unsigned from(Vector a, Vector low, unsigned mask) {
-        return _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(mask), a, low, _CMP_GE_OQ);
+        return _cvtmask16_u32(_mm512_mask_cmp_ps_mask(_cvtu32_mask16(mask), a, low, _CMP_GE_OQ));
     }
     static unsigned upto(Vector a, Vector high, unsigned mask) {
-        return _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(mask), a, high, _CMP_LE_OQ);
+        return _cvtmask16_u32(_mm512_mask_cmp_ps_mask(_cvtu32_mask16(mask), a, high, _CMP_LE_OQ));
     }
-    static Vector min(Vector a, Vector b, unsigned mask) { return _mm512_mask_min_ps(b, static_cast<__mmask16>(mask), a, b); }
-    static Vector max(Vector a, Vector b, unsigned mask) { return _mm512_mask_max_ps(b, static_cast<__mmask16>(mask), a, b); }
+    static Vector min(Vector a, Vector b, unsigned mask) { return _mm512_mask_min_ps(b, _cvtu32_mask16(mask), a, b); }
+    static Vector max(Vector a, Vector b, unsigned mask) { return _mm512_mask_max_ps(b, _cvtu32_mask16(mask), a, b); }
     static float least(Vector a) { return _mm512_reduce_min_ps(a); }
     static float most(Vector a) { return _mm512_reduce_max_ps(a); }
-    static void keep(float* p, unsigned mask, Vector a) { _mm512_storeu_ps(p, _mm512_maskz_compress_ps(static_cast<__mmask16>(mask), a)); }
+    static void keep(float* p, unsigned mask, Vector a) { _mm512_storeu_ps(p, _mm512_maskz_compress_ps(_cvtu32_mask16(mask), a)); }
 };
 
 template <>
@@ -51,20 +52,22 @@ struct Lanes<double> {
     static Vector fill(double x) { return _mm512_set1_pd(x); }
     template <bool SWAPPED>
     static Vector load(const void* p, unsigned mask) {
-        return _mm512_maskz_loadu_pd(static_cast<__mmask8>(mask), p);
+        return _mm512_maskz_loadu_pd(_cvtu32_mask8(mask), p);
     }
-    static unsigned finite(Vector a, unsigned mask) { return _mm512_mask_cmp_pd_mask(static_cast<__mmask8>(mask), a, a, _CMP_ORD_Q); }
+    static unsigned finite(Vector a, unsigned mask) {
+        return _cvtmask8_u32(_mm512_mask_cmp_pd_mask(_cvtu32_mask8(mask), a, a, _CMP_ORD_Q));
+    }
     static unsigned from(Vector a, Vector low, unsigned mask) {
-        return _mm512_mask_cmp_pd_mask(static_cast<__mmask8>(mask), a, low, _CMP_GE_OQ);
+        return _cvtmask8_u32(_mm512_mask_cmp_pd_mask(_cvtu32_mask8(mask), a, low, _CMP_GE_OQ));
     }
     static unsigned upto(Vector a, Vector high, unsigned mask) {
-        return _mm512_mask_cmp_pd_mask(static_cast<__mmask8>(mask), a, high, _CMP_LE_OQ);
+        return _cvtmask8_u32(_mm512_mask_cmp_pd_mask(_cvtu32_mask8(mask), a, high, _CMP_LE_OQ));
     }
-    static Vector min(Vector a, Vector b, unsigned mask) { return _mm512_mask_min_pd(b, static_cast<__mmask8>(mask), a, b); }
-    static Vector max(Vector a, Vector b, unsigned mask) { return _mm512_mask_max_pd(b, static_cast<__mmask8>(mask), a, b); }
+    static Vector min(Vector a, Vector b, unsigned mask) { return _mm512_mask_min_pd(b, _cvtu32_mask8(mask), a, b); }
+    static Vector max(Vector a, Vector b, unsigned mask) { return _mm512_mask_max_pd(b, _cvtu32_mask8(mask), a, b); }
     static double least(Vector a) { return _mm512_reduce_min_pd(a); }
     static double most(Vector a) { return _mm512_reduce_max_pd(a); }
-    static void keep(double* p, unsigned mask, Vector a) { _mm512_storeu_pd(p, _mm512_maskz_compress_pd(static_cast<__mmask8>(mask), a)); }
+    static void keep(double* p, unsigned mask, Vector a) { _mm512_storeu_pd(p, _mm512_maskz_compress_pd(_cvtu32_mask8(mask), a)); }
 };
 
 // Without a branch. Buffers have room for a vector more than is kept.

@@ -12,9 +12,12 @@
 #include <vector>
 
 #include "blur.hpp"
+#include "convolve.hpp"
 #include "decode.hpp"
+#include "multirate.hpp"
 #include "normalize.hpp"
 #include "statistics.hpp"
+#include "stem.hpp"
 
 namespace {
 
@@ -32,6 +35,22 @@ Bytes stored(Draw draw) {
     }
     return bytes;
 }
+
+template <class T>
+Bytes bytes_of(const std::vector<T>& values) {
+    Bytes bytes(values.size() * sizeof(T));
+    std::memcpy(bytes.data(), values.data(), bytes.size());
+    return bytes;
+}
+
+class Scratch {
+public:
+    explicit Scratch(std::int64_t bytes) : bytes_(static_cast<std::size_t>(bytes) + 64) {}
+    void* data() { return reinterpret_cast<void*>((reinterpret_cast<std::uintptr_t>(bytes_.data()) + 63) & ~std::uintptr_t{63}); }
+
+private:
+    Bytes bytes_;
+};
 
 struct Sky {
     std::mt19937_64 random{1};
@@ -118,10 +137,94 @@ Bytes blurred(const Bytes& image, zoo::NanTreatment treatment, int threads) {
     a.dtype = zoo::Dtype::float32;
     a.border = zoo::Border::reflect;
     a.nan_treatment = treatment;
-    Bytes scratch(static_cast<std::size_t>(zoo::blur_cpu_scratch_bytes(a, threads)) + 64);
-    const std::uintptr_t address = (reinterpret_cast<std::uintptr_t>(scratch.data()) + 63) & ~std::uintptr_t{63};
-    zoo::blur_cpu(a, reinterpret_cast<void*>(address), threads);
+    Scratch scratch(zoo::blur_cpu_scratch_bytes(a, threads));
+    zoo::blur_cpu(a, scratch.data(), threads);
     return out;
+}
+
+Bytes convolved(const Bytes& image, zoo::NanTreatment treatment, int threads) {
+    float kernel[5 * 7];
+    for (int i = 0; i < 5 * 7; ++i) kernel[i] = static_cast<float>(i + 1) / 630.0f;
+    Bytes out(sizeof(float) * kPixels);
+    zoo::ConvolveArguments a{};
+    a.image = image.data();
+    a.out = out.data();
+    a.kernel = kernel;
+    a.kernel_height = 5;
+    a.kernel_width = 7;
+    a.frames = kFrames;
+    a.height = kHeight;
+    a.width = kWidth;
+    a.dtype = zoo::Dtype::float32;
+    a.border = zoo::Border::mirror;
+    a.nan_treatment = treatment;
+    a.scale = 1.0;
+    Scratch scratch(zoo::convolve_cpu_scratch_bytes(a, threads));
+    zoo::convolve_cpu(a, scratch.data(), threads);
+    return out;
+}
+
+// The coarse frames, and behind them the pixels that are made of them.
+Bytes at_two_rates(const Bytes& image, int threads) {
+    constexpr std::int64_t step = 4, margin = 2;
+    float taps[zoo::multirate_reach * step];
+    for (std::int64_t i = 0; i < zoo::multirate_reach * step; ++i) taps[i] = 0.05f;
+    const auto axis = [&](std::int64_t size) { return zoo::MultirateAxis{taps, step, margin, margin + (size - 1) / step + 4}; };
+    const zoo::MultirateAxis down = axis(kHeight), across = axis(kWidth);
+    const std::size_t coarse = sizeof(float) * static_cast<std::size_t>(kFrames * down.coarse * across.coarse);
+    Bytes both(coarse + sizeof(float) * kPixels);
+    zoo::MultirateArguments a{};
+    a.image = image.data();
+    a.coarse = both.data();
+    a.out = both.data() + coarse;
+    a.frames = kFrames;
+    a.height = kHeight;
+    a.width = kWidth;
+    a.dtype = zoo::Dtype::float32;
+    a.border = zoo::Border::reflect;
+    a.down = down;
+    a.across = across;
+    Scratch scratch(zoo::multirate_scratch_bytes(a, threads));
+    zoo::multirate_decimate(a, scratch.data(), threads);
+    zoo::multirate_interpolate(a, scratch.data(), threads);
+    return both;
+}
+
+zoo::StemAxis stem_axis(std::int64_t size) {
+    constexpr std::int64_t kernel = 7, stride = 2, padding = 3, pool = 3, pool_stride = 2, pool_padding = 1;
+    const std::int64_t map = (size + 2 * padding - kernel) / stride + 1, pooled = (map + 2 * pool_padding - pool) / pool_stride + 1;
+    return {size, kernel, stride, padding, pool, pool_stride, pool_padding, map, pooled};
+}
+
+// What training takes of a stem: its result, the gradients of its weight and bias for a gradient of ones, and the moments of its patches.
+Bytes stem_of(const Bytes& image, int threads) {
+    constexpr std::int64_t channels = 40, padded = 64, taps = 49;
+    zoo::StemArguments a{};
+    a.image = image.data();
+    a.frames = kFrames;
+    a.frame_stride = kHeight * kWidth;
+    a.row_stride = kWidth;
+    a.dtype = zoo::Dtype::float32;
+    a.vertical = stem_axis(kHeight);
+    a.horizontal = stem_axis(kWidth);
+    a.channels = channels;
+    const std::size_t pixels = static_cast<std::size_t>(kFrames * a.vertical.pooled * a.horizontal.pooled * channels);
+    std::vector<float> weight(taps * padded), bias(padded), out(pixels), ones(pixels, 1.0f);
+    for (std::size_t i = 0; i < weight.size(); ++i) weight[i] = static_cast<float>(i % 11) / 11.0f - 0.5f;
+    std::vector<unsigned char> places(pixels);
+    std::vector<double> gradients(channels * (taps + 1)), moments(taps * (taps + 1));
+
+    Scratch forward(zoo::stem_forward_scratch_bytes(a, threads));
+    zoo::stem_forward_cpu(a, {weight.data(), bias.data(), out.data(), places.data(), zoo::Dtype::float32, 1}, forward.data(), threads);
+    Scratch backward(zoo::stem_backward_scratch_bytes(a, threads));
+    double* of_bias = gradients.data() + channels * taps;
+    zoo::stem_backward_cpu(a, {ones.data(), places.data(), zoo::Dtype::float32, 1, gradients.data(), of_bias}, backward.data(), threads);
+    Scratch patches(zoo::stem_patches_scratch_bytes(a, threads));
+    zoo::stem_patches_cpu(a, 1000.0, moments.data(), moments.data() + taps, patches.data(), threads);
+
+    Bytes all = bytes_of(out);
+    for (const Bytes& more : {places, bytes_of(gradients), bytes_of(moments)}) all.insert(all.end(), more.begin(), more.end());
+    return all;
 }
 
 struct Result {
@@ -142,6 +245,10 @@ std::vector<Result> all_of(const std::vector<Case>& cases, int threads) {
         if (c.kind != zoo::kF32) continue;
         results.push_back({"blur", blurred(c.pixels, zoo::NanTreatment::propagate, threads)});
         results.push_back({"blur over NaN", blurred(c.pixels, zoo::NanTreatment::interpolate, threads)});
+        results.push_back({"convolution", convolved(c.pixels, zoo::NanTreatment::propagate, threads)});
+        results.push_back({"convolution over NaN", convolved(c.pixels, zoo::NanTreatment::interpolate, threads)});
+        results.push_back({"blur at two rates", at_two_rates(c.pixels, threads)});
+        results.push_back({"stem", stem_of(c.pixels, threads)});
     }
     return results;
 }
