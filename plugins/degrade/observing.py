@@ -172,7 +172,7 @@ def measure_read_noise(image: Tensor) -> float:
         return 0.0
     squares = torch.where(kept, difference, 0.0).square().sum(1) / kept.sum(1).clamp_min(1)
     variance = squares / 2 / _TRUNCATED**2
-    return math.sqrt(max(float((variance - dark.nanmean(1).clamp_min(0)).nanmedian()), 0.0))
+    return math.sqrt(max(float((variance - dark.nanmedian(1).values.clamp_min(0)).nanmedian()), 0.0))
 
 
 def _full_well(frame: Frame) -> float:

@@ -29,12 +29,11 @@ def observe(info: FrameInfo) -> Observation | None:
 
     recipe = Recipe.from_header(fits.getheader(info.path, 0))
     number = dict(CHIPS).get(info.hdu or 0)
-    exposure = (
-        None
-        if recipe is None
-        else {e.rootname: e for e in exposures_by_path(recipe).values() if e.target.name == info.target}.get(info.rootname)
-    )
-    if recipe is None or exposure is None or number is None:
+    if recipe is None or number is None:
+        return None
+    planned = (e for e in exposures_by_path(recipe).values() if (e.target.name, e.rootname) == (info.target, info.rootname))
+    exposure = next(planned, None)
+    if exposure is None:
         return None
     chip = chip_of(exposure, number, recipe.scale)
     light = light_on(exposure, chip, _scene(recipe, exposure.target.index, exposure.target.kind), recipe.scale)

@@ -66,10 +66,12 @@ class Recipe:
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> Recipe | None:
         """The recipe of a file from its primary header; ``None`` if another simulator or version wrote it."""
-        keys = ("SIMTRAIN", "SIMVAL", "SIMTEST", "SIMEXPO", "SIMREGIM", "SIMSCALE")
-        if header.get("SIMVERS") != VERSION or not all(key in header for key in (*keys, "SIMSEED")):
+        counts = [header.get(key) for key in ("SIMSEED", "SIMTRAIN", "SIMVAL", "SIMTEST", "SIMEXPO", "SIMSCALE")]
+        regime = header.get("SIMREGIM")
+        if header.get("SIMVERS") != VERSION or not isinstance(regime, str) or regime not in REGIMES:
             return None
-        return cls(int(header["SIMSEED"]) % 2**32, *(header[key] for key in keys))
+        seed, train, val, test, exposures, scale = (count if isinstance(count, int) else -1 for count in counts)
+        return None if min(seed, train, val, test, exposures, scale) < 0 else cls(seed % 2**32, train, val, test, exposures, regime, scale)
 
     def targets(self) -> list[Target]:
         """The planned targets."""

@@ -41,5 +41,5 @@ def find_scene(frame: Frame) -> Observation | None:
         hdu=frame.info.hdu,
         got="a simulated file that does not say how it was made",
         expected="one of a data set of the loaded plugins",
-        remedy="make it again with this version, or load the plugin that made it",
+        remedy="remove it, so that its set makes it again, or load the plugin that made it",
     )
