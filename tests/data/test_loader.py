@@ -52,12 +52,12 @@ def pipeline() -> Iterator[Pipeline]:
     module = ModuleType("chance")
 
     def register_steps(register: Any) -> None:
-        register("jitter", lambda: Jitter(), scope="frame")
+        register("wobble", lambda: Jitter(), scope="frame")
         register("noise", lambda: Noise(), scope="batch")
 
     module.register_steps = zoo.hookimpl(register_steps)  # type: ignore[attr-defined]
     with use_registry(Registry.from_plugins([module])):
-        yield Pipeline(["jitter", "noise"])
+        yield Pipeline(["wobble", "noise"])
 
 
 def open_row(row: Row) -> Frame:
