@@ -186,7 +186,8 @@ class _Memory:
         wake_libraries(self._job, device, prepare)
         self._before = resident_bytes()
         self._held = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
-        self.run = prepare(make_subject(self._job, weights=True), device, self._job)
+        self._subject = make_subject(self._job, weights=True)  # `zoo.predict` too holds the model as loaded beside the prepared one
+        self.run = prepare(self._subject, device, self._job)
         free_garbage(device)
         self._begin_anew()
         return self

@@ -41,10 +41,7 @@ def step_of(mode: str) -> Prepare:
 
 
 def inference(subject: Subject, device: torch.device, job: Job) -> Callable[[], object]:
-    """Return the call that `zoo.predict` and `zoo.evaluate` make for a batch; with ``plain`` in the job, of the model as it is written.
-
-    It keeps the prepared model alone, so that the memory of what it was made from is free once the caller forgets the subject.
-    """
+    """Return the call that `zoo.predict` and `zoo.evaluate` make for a batch; with ``plain`` in the job, of the model as it is written."""
     network = inference_model(subject, device, job)
     images, _ = batch_of(subject, device, job)
     pipeline = None if subject.loaded is None else subject.loaded.pipeline
