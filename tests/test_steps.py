@@ -264,3 +264,30 @@ def test_default_pipeline_refuses_other_shapes(shape: tuple[int, ...]) -> None:
 def test_specs_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         StepSpec("blur").name = "pad"  # type: ignore[misc]
+
+
+def test_a_step_that_always_draws_gets_a_generator_of_the_frame() -> None:
+    def build(seed: int) -> Scripted:
+        return Scripted("frame", "any", "same", random="always")  # type: ignore[arg-type]
+
+    class Seeded:
+        @zoo.hookimpl
+        def register_steps(self, register: Callable[..., None]) -> None:
+            register("wobble", build, scope="frame", options={"seed": zoo.Option(int, 0)})
+
+    registry = Registry.from_plugins([Seeded()])
+
+    def states(steps: list[str], value: float = 1.0) -> list[int]:
+        pipeline = Pipeline(steps, registry)
+        pipeline.run_frame(read_frame(np.full((4, 8), value, np.float32)))
+        return [step.calls[0][0].initial_seed() for step in pipeline.frame_steps]  # type: ignore[attr-defined]
+
+    first, second = states(["wobble", "wobble"])
+    assert first != second
+    assert states(["wobble", "wobble"]) == [first, second]
+    assert states(["wobble:seed=1"]) != [first]
+    assert states(["wobble"], 2.0) != [first]
+    given = torch.Generator()
+    pipeline = Pipeline(["wobble"], registry)
+    pipeline.run_frame(read_frame(np.ones((4, 8), np.float32)), generator=given)
+    assert pipeline.frame_steps[0].calls[0][0] is given  # type: ignore[attr-defined]

@@ -12,7 +12,8 @@ from exposures import INFO, correlation, light, observe
 from torch import Generator, Tensor
 
 from zoo.data import find_scene
-from zoo.errors import FrameError, PipelineError
+from zoo.entries import make_register
+from zoo.errors import FrameError, PipelineError, PluginError
 from zoo.frames import Frame, read_frame
 from zoo.plugins.degrade.csst import Csst, rebin
 from zoo.plugins.simulated import dataset
@@ -151,3 +152,9 @@ def test_a_simulated_file_of_an_unknown_maker_is_refused(simulated: list[Frame],
         hdus.writeto(tmp_path / "old_raw.fits")
     with pytest.raises(FrameError, match="no-scene: got a simulated file that does not say how it was made"):
         Pipeline(["overscan", "psf"]).run_frame(read_frame(tmp_path / "old_raw.fits", 1))
+
+
+def test_the_scene_of_a_data_set_is_checked_when_it_is_registered() -> None:
+    register = make_register("datasets", owner="sky", distribution="", version="", stage=[])
+    with pytest.raises(PluginError, match=r"scene of 'sky' must be .* or a callable, got 'nowhere'"):
+        register("sky", "sky:build", scene="nowhere")
