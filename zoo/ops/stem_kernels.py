@@ -44,10 +44,13 @@ def _empty_stem(image: Tensor, weight: Tensor, bias: Tensor, *options: Any) -> t
 
 def _stem_backward(grad: Tensor, places: Tensor, image: Tensor, weight: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
     *sizes, for_image, strip = options
-    if not for_image and is_compiled(image, weight, grad.dtype):
-        return image.new_empty(0), *pool_compiled_backward(grad, places, image, weight, _geometry(*sizes))
+    geometry = _geometry(*sizes)
+    compiled = is_compiled(image, weight, grad.dtype)
+    if compiled and not for_image:
+        return image.new_empty(0), *pool_compiled_backward(grad, places, image, weight, geometry)
     with torch.autocast(image.device.type, enabled=False):
-        return stem_strips.pool_strips_backward(grad, places, image, weight, _geometry(*sizes), strip, for_image=for_image)
+        gradients = stem_strips.pool_strips_backward(grad, places, image, weight, geometry, strip, for_image=for_image)
+    return (gradients[0], *pool_compiled_backward(grad, places, image, weight, geometry)) if compiled else gradients
 
 
 def _empty_stem_backward(grad: Tensor, places: Tensor, image: Tensor, weight: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,13 +88,16 @@ def _moments_backward(
     dtype: torch.dtype,
     for_image: bool,
 ) -> tuple[Tensor, Tensor]:
-    if patches.numel() > 0 and not for_image:
+    arguments = (grad_mean, grad_variance, mean, image, weight, tuple(stride), tuple(padding), dtype)
+    if patches.numel() > 0:
         kernel = weight.flatten(1).to(patches.dtype)
         slopes = grad_mean[:, None] * patches[0] + 2 * grad_variance[:, None] * (kernel @ patches[1:])
-        return image.new_empty(0), slopes.view(weight.shape).to(weight.dtype)
-    arguments = (grad_mean, grad_variance, mean, image, weight, tuple(stride), tuple(padding), dtype)
+        for_weight = slopes.view(weight.shape).to(weight.dtype)
+        if not for_image:
+            return image.new_empty(0), for_weight
     with torch.autocast(image.device.type, enabled=False):
-        return stem_strips.moments_backward(*arguments, for_image=for_image)
+        gradients = stem_strips.moments_backward(*arguments, for_image=for_image)
+    return (gradients[0], for_weight) if patches.numel() > 0 else gradients
 
 
 def _empty_moments_backward(
