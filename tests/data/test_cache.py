@@ -95,13 +95,13 @@ def test_what_a_pipeline_depends_on_is_in_its_name() -> None:
     assert is_deterministic(wide, training=True)
 
 
-@pytest.mark.parametrize("damage", ["pixel", "header", "cut", "empty"])
+@pytest.mark.parametrize("damage", ["pixel", "header", "facts", "cut", "empty"])
 def test_a_damaged_entry_is_computed_again(tmp_path: Path, data: DataSet, opened: list[int], damage: str) -> None:
     cache = FrameCache(10**6, tmp_path / "cache")
     wanted = read_all(data, cache)
     for path in (tmp_path / "cache").rglob("*.frame"):
         content = bytearray(path.read_bytes())
-        content[{"pixel": HEADER_BYTES + 7, "header": 20}.get(damage, 0)] ^= 4
+        content[{"pixel": HEADER_BYTES + 7, "header": 20, "facts": content.index(b"facts") + 1}.get(damage, 0)] ^= 4
         path.write_bytes(content[: {"cut": HEADER_BYTES + 5, "empty": 0}.get(damage, len(content))])
     opened.clear()
     assert torch.equal(read_all(data, cache), wanted)

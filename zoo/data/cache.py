@@ -3,8 +3,8 @@
 An entry is named after the content of the file (its SHA-256) and its name without the folder, HDU and plane, and after everything else that
 its pixels depend on: the steps with their options, the versions of zoo, torch and the plugins, and the kernels. A file that changes, or
 another pipeline, is another entry; nothing has to be declared stale. Its pixels are the bytes of a float32 tensor after a header of 4096
-bytes, so that reading one is mapping it. A checksum is compared at every reading: an entry that is damaged counts as absent and is computed
-again.
+bytes, so that reading one is mapping it. Checksums of both are compared at every reading: an entry that is damaged counts as absent and is
+computed again.
 
 Several processes may share the folder. An entry is written beside its name and renamed; room for it is booked under a lock before it is
 written, so that the folder is never larger than its budget, whoever writes. The entries that were not used for longest go first, but never
@@ -20,6 +20,7 @@ import mmap
 import os
 import time
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ STALE_S = 3600.0
 
 _LOCK = "lock"  # holds the bytes in use as text; what it says is counted again whenever it cannot be read
 _SUFFIX = ".frame"
+_CRC = 8  # hexadecimal digits of the CRC-32 of the header, before it
 _SETTLED_S = 2.0  # a file that changed this recently may change again within the resolution of its time stamps
 _SLACK = 20  # room is made for a twentieth of the budget at once, so that the folder is not counted for every entry
 
@@ -120,7 +122,11 @@ class FrameCache:
         try:
             with path.open("rb") as file:
                 data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-            header = json.loads(data[:HEADER_BYTES].rstrip(b"\0"))
+            text = data[:HEADER_BYTES].rstrip(b"\0")
+            if zlib.crc32(text[_CRC:]) != int(text[:_CRC], 16):
+                raise ValueError("damaged")
+            header = json.loads(text[_CRC:])
+            facts: Mapping[str, Any] = header["facts"]
             _, height, width = shape = tuple(header["shape"])
             size = 4 * height * width
             whole = header["schema"] == SCHEMA and header["key"] == key and len(data) == HEADER_BYTES + size
@@ -133,7 +139,6 @@ class FrameCache:
             with contextlib.suppress(OSError):
                 path.unlink()  # or the frame could not take its place
             return None
-        facts: Mapping[str, Any] = header["facts"]
         return torch.frombuffer(data, dtype=torch.float32, offset=HEADER_BYTES).view(shape), facts
 
     def store(self, key: str, image: Tensor, facts: Mapping[str, Any] | None = None) -> bool:
@@ -146,7 +151,8 @@ class FrameCache:
         data = memoryview(pixels.numpy()).cast("B")  # type: ignore[arg-type]  # numpy declares the buffer protocol from 3.12 on
         check = data_sum(data, 0, len(data))  # type: ignore[arg-type]  # any buffer is read
         told = {"schema": SCHEMA, "key": key, "shape": list(pixels.shape), "sum": check, "facts": dict(facts or {})}
-        header = json.dumps(told).encode()
+        text = json.dumps(told).encode()
+        header = f"{zlib.crc32(text):08x}".encode() + text
         return len(header) <= HEADER_BYTES and self._put(self._path(key), header.ljust(HEADER_BYTES, b"\0"), data)
 
     def digest(self, path: Path) -> str | None:
