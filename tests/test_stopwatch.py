@@ -36,10 +36,14 @@ def test_the_innermost_mark_gets_the_time_and_all_of_it_is_given(clock: list[flo
 
 
 def test_a_mark_ends_with_an_error_inside_it(clock: list[float]) -> None:
-    with Stopwatch() as watch:
-        with pytest.raises(ValueError, match="planted"), part("gate"):
+    def fail() -> None:
+        with part("gate"):
             clock[0] += 1
             raise ValueError("planted")
+
+    with Stopwatch() as watch:
+        with pytest.raises(ValueError, match="planted"):
+            fail()
         clock[0] += 2
     assert (watch.seconds, watch.uncovered_s) == ({"gate": 1.0}, 2.0)
 

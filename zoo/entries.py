@@ -172,9 +172,18 @@ def make_register(kind: str, *, owner: str, distribution: str, version: str, sta
     return register
 
 
+# The keywords that only one kind of hook accepts.
+_METADATA = {
+    "models": {"input_shape", "weights", "family", "parameters"},
+    "steps": {"scope"},
+    "datasets": {"scene"},
+    "commands": {"help"},
+}
+
+
 def _check_metadata(kind: str, name: str, metadata: dict[str, Any]) -> dict[str, Any]:
-    """The keywords that only one kind of hook accepts."""
-    expected = {"models": {"input_shape", "weights", "family", "parameters"}, "steps": {"scope"}, "datasets": {"scene"}, "commands": {"help"}}.get(kind, set())
+    """Refuse what the hook does not know, and return the rest."""
+    expected = _METADATA.get(kind, set())
     unknown = set(metadata) - expected
     if unknown:
         raise PluginError(f"register_{kind}: {name!r} has unknown keywords {sorted(unknown)}, expected {sorted(expected) or 'none'}")

@@ -48,10 +48,10 @@ def register_datasets(register: Register) -> None:
     """Add data sets that can be named with ``--data``.
 
     :param register: ``register(name, build, *, summary="", reference="", licence="", options={}, scene=None)``. ``build(root, **options)``
-        returns a ``zoo.data.DataSet``: manifest rows with splits, and the default pipeline. ``root`` is a folder, or None for the cache. A builder
-        with a parameter ``progress`` gets a callable ``progress(ready, total)`` to call while it makes or fetches files, or None.
-        ``scene``, for simulated files, is a callable or a reference to one: ``scene(info)`` gets the ``zoo.frames.FrameInfo`` of a frame and
-        returns the ``zoo.frames.Observation`` behind it, or None for a file that it did not make.
+        returns a ``zoo.data.DataSet``: manifest rows with splits, and the default pipeline. ``root`` is a folder, or None for the cache. A
+        builder with a parameter ``progress`` gets a callable ``progress(ready, total)`` to call while it makes or fetches files, or None.
+        ``scene``, for simulated files, is a callable or a reference to one: ``scene(info)`` gets the ``zoo.frames.FrameInfo`` of a frame
+        and returns the ``zoo.frames.Observation`` behind it, or None for a file that it did not make.
     """
 
 
