@@ -2,8 +2,8 @@
 // memory; the gradient of its weight and bias; and the moments of image patches, from which BatchNorm's statistics follow.
 //
 // Functions check nothing. Preconditions: float32, bfloat16 or float16 throughout; pixels of a row are neighbours; every pooling window
-// holds at least one value of the map; kernels have at most stem_longest_kernel pixels along an axis; results of the forward pass are (frames, rows, columns, channels), contiguous. Results do not
-// depend on the number of threads.
+// holds at least one value of the map; kernels have at most stem_longest_kernel pixels along an axis. Results of the forward pass are
+// (frames, rows, columns, channels), contiguous, and do not depend on the number of threads.
 #pragma once
 
 #include <cstdint>
