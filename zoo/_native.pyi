@@ -37,6 +37,54 @@ def blur_cpu(arguments: BlurArguments, scratch: int, threads: int) -> None: ...
 def blur_cuda_scratch_bytes(arguments: BlurArguments) -> int: ...
 def blur_cuda(arguments: BlurArguments, scratch: int, device: int, stream: int) -> None: ...
 
+class ConvolveArguments:
+    def __init__(
+        self,
+        *,
+        image: int,
+        out: int,
+        kernel: int,
+        kernel_height: int,
+        kernel_width: int,
+        frames: int,
+        height: int,
+        width: int,
+        dtype: int,
+        border: int,
+        nan_treatment: int,
+        preserve_nan: bool,
+        cval: float,
+        fill_value: float,
+        scale: float,
+    ) -> None: ...
+
+def convolve_cpu_scratch_bytes(arguments: ConvolveArguments, threads: int) -> int: ...
+def convolve_cpu(arguments: ConvolveArguments, scratch: int, threads: int) -> None: ...
+
+class MultirateAxis:
+    def __init__(self, *, taps: int, step: int, margin: int, coarse: int) -> None: ...
+
+class MultirateArguments:
+    def __init__(
+        self,
+        *,
+        image: int,
+        coarse: int,
+        out: int,
+        frames: int,
+        height: int,
+        width: int,
+        dtype: int,
+        border: int,
+        cval: float,
+        down: MultirateAxis,
+        across: MultirateAxis,
+    ) -> None: ...
+
+def multirate_scratch_bytes(arguments: MultirateArguments, threads: int) -> int: ...
+def multirate_decimate(arguments: MultirateArguments, scratch: int, threads: int) -> None: ...
+def multirate_interpolate(arguments: MultirateArguments, scratch: int, threads: int) -> None: ...
+
 class FrameSource:
     def __init__(
         self,
