@@ -120,6 +120,8 @@ def simulate(out: Path, name: str, options: tuple[str, ...], force: bool, as_jso
         raise UsageError(f"{manifest} exists, expected a folder without one; choose another or pass --force")
     with report_ready(f"making {name}") as report:
         made = open_data(name, root=out, options=parse_assignments(options), progress=report)
+    if made.domain != "simulated":
+        raise UsageError(f"{name} is of domain {made.domain}, expected a simulated set; its files exist: use it as --data {name}")
     pending = {row.path: row for row in made.manifest.missing()}
     with progress(f"making {name}", len(pending), unit="files") if pending else contextlib.nullcontext(lambda count: None) as advance:
         for row in pending.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -73,6 +74,7 @@ def _registry() -> Iterator[None]:
         register("toy:lazy", partial(build, lazy=True), options=options)
         register("drawn", partial(build_drawn, named=True))
         register("drawn:exposures", partial(build_drawn, named=False))
+        register("taken", lambda root: replace(build(root, targets=2, lazy=False), domain="files"))
 
     module.register_datasets = zoo.hookimpl(register_datasets)  # type: ignore[attr-defined]
     with use_registry(Registry.from_plugins([module])):
@@ -167,6 +169,12 @@ def test_simulate_refuses_a_set_without_files(tmp_path: Path, name: str) -> None
     with pytest.raises(UsageError, match=f"^{name} has no files: .* use it as --data {name} instead$"):
         invoke("simulate", tmp_path / "out", "--set", name)
     assert not (tmp_path / "out").exists()
+
+
+def test_simulate_refuses_a_set_that_is_not_simulated(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="taken is of domain files, expected a simulated set; .* use it as --data taken"):
+        invoke("simulate", tmp_path / "out", "--set", "taken")
+    assert not (tmp_path / "out" / "manifest.csv").exists()
 
 
 def test_split_writes_a_manifest_with_every_target_in_one_split(folder: Path, tmp_path: Path) -> None:
