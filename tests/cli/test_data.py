@@ -172,7 +172,7 @@ def test_simulate_refuses_a_set_without_files(tmp_path: Path, name: str) -> None
 
 
 def test_simulate_refuses_a_set_that_is_not_simulated(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="taken is of domain files, expected a simulated set; .* use it as --data taken"):
+    with pytest.raises(UsageError, match=r"taken is of domain files, expected a simulated set; .* use it as --data taken"):
         invoke("simulate", tmp_path / "out", "--set", "taken")
     assert not (tmp_path / "out" / "manifest.csv").exists()
 
