@@ -27,7 +27,10 @@ COMMANDS = {
     "evaluate": ("zoo.cli.evaluate:evaluate", "Measure a run on labelled frames."),
     "compare": ("zoo.cli.compare:compare", "Compare runs on the frames that each was evaluated on."),
     "predict": ("zoo.cli.predict:predict", "Classify FITS files: class and probability of every frame."),
-    "profile": ("zoo.cli.profile:profile", "Measure what models and ops cost on this machine: memory, latency, throughput, and where the time of a frame goes."),
+    "profile": (
+        "zoo.cli.profile:profile",
+        "Measure what models and ops cost on this machine: memory, latency, throughput, and where the time of a frame goes.",
+    ),
     "estimate": ("zoo.cli.estimate:estimate", "Say what memory models need and whether it fits, without running them."),
     "data": ("zoo.cli.data:data", "List, show, simulate, split, audit and fetch data sets."),
     "models": ("zoo.cli.models:models", "List and show architectures."),
