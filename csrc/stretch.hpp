@@ -84,10 +84,11 @@ ZOO_FN float reduced_exponential(float x, std::int32_t* k) {
 
 ZOO_FN float power_of_two(std::int32_t k) { return bit_cast<float>(static_cast<std::uint32_t>(k + 127) << 23); }
 
-// exp(x); 0 below exp(-86), infinity where float ends.
+// exp(x); 0 below exp(-86), infinity where float ends. NaN, which no integer stands for, gives any number, here and below: pixels without a
+// value get theirs in stretch_place.
 ZOO_FN float exponential(float x) {
     std::int32_t k;
-    const float p = reduced_exponential(x < -86.0f ? -86.0f : x > 88.72f ? 88.72f : x, &k);
+    const float p = reduced_exponential(x >= -86.0f ? x > 88.72f ? 88.72f : x : -86.0f, &k);
     const float half = power_of_two(k - 1);  // 2^128 is no float
     const float result = multiply_add(half, p, half) * 2.0f;
     return x < -86.0f ? 0.0f : x > 88.72f ? HUGE_VALF : result;
@@ -96,7 +97,7 @@ ZOO_FN float exponential(float x) {
 // exp(x) - 1 for x <= 0; relative accuracy holds for small x.
 ZOO_FN float exponential_minus_one(float x) {
     std::int32_t k;
-    const float p = reduced_exponential(x < -80.0f ? -80.0f : x, &k);
+    const float p = reduced_exponential(x >= -80.0f ? x : -80.0f, &k);
     const float power = power_of_two(k);
     return multiply_add(power, p, power - 1.0f);
 }

@@ -254,7 +254,7 @@ def test_command_writes_a_list_that_fetch_takes_and_prints_its_audit(
 def test_without_astroquery_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "astroquery.mast", None)
     with pytest.raises(UsageError, match=r"celestial-zoo\[mast\]"):
-        Archive()
+        Archive().find(read_targets()[0])
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ any_row = st.builds(
     target=printable,
     filter=printable,
     exptime=finite,
-    ra=finite,
+    ra=st.floats(0, 360),
     split=st.sampled_from(["", "train", "val", "test"]),
 )
 
@@ -217,3 +217,10 @@ def test_numbers_of_numpy_are_written_as_numbers(tmp_path: Path) -> None:
     Manifest((row,), tmp_path).write_csv(tmp_path / "list.csv")
     (read,) = Manifest.read_csv(tmp_path / "list.csv").rows
     assert (read.ra, read.dec) == (229.64, 2.08)
+
+
+@pytest.mark.parametrize(("column", "text"), [("ra", "400"), ("ra", "-1"), ("dec", "-100")])
+def test_positions_off_the_sphere_are_refused(tmp_path: Path, column: str, text: str) -> None:
+    (tmp_path / "m.csv").write_text(f"path,label,target,{column}\na.fits,NSC,M5,{text}\n")
+    with pytest.raises(DataError, match=rf"m\.csv: line 2: got {column} {text}, expected .* degrees, or nothing"):
+        Manifest.read_csv(tmp_path / "m.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import replace
 
@@ -74,7 +75,7 @@ def test_split_refuses_a_target_of_two_classes() -> None:
         check_classes(rows, LABELS)
 
 
-@pytest.mark.parametrize(("val", "test"), [(-0.1, 0.5), (0.1, 0.0), (0.5, 0.5)])
+@pytest.mark.parametrize(("val", "test"), [(-0.1, 0.5), (0.1, 0.0), (0.5, 0.5), (math.nan, 0.2), (0.1, math.nan)])
 def test_split_refuses_fractions_that_leave_nothing(val: float, test: float) -> None:
     with pytest.raises(UsageError, match="fractions of val and test"):
         assign_splits(rows_of(3, 3), labels=LABELS, val=val, test=test)

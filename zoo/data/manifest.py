@@ -278,6 +278,9 @@ def _parse(cells: Mapping[str, str], where: str) -> Row:
     known = {name: cells[name].strip() for name in COLUMNS if name in cells}
     extra = {name: value for name, value in cells.items() if name not in known}
     floats = {name: _float(known.pop(name, ""), name, where) for name in _FLOATS}
+    for name, low, high in (("ra", 0, 360), ("dec", -90, 90)):
+        if not (math.isnan(floats[name]) or low <= floats[name] <= high):
+            raise DataError(f"{where}: got {name} {floats[name]:g}, expected {low} to {high} degrees, or nothing")
     hdu = _index(known.pop("hdu", ""), "hdu", "index of an HDU", where)
     plane = _index(known.pop("plane", ""), "plane", "number of a plane", where)
     if not known.get("path"):

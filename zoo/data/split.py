@@ -112,7 +112,7 @@ def assign_splits(
         DataError: a class has fewer than two groups, a target has two classes, or a row lacks what the groups are made of.
         UsageError: the fractions are negative or leave nothing to train on, or ``by`` and ``radius`` do not fit.
     """
-    if val < 0 or test <= 0 or val + test >= 1:
+    if not (val >= 0 and test > 0 and val + test < 1):  # NaN too
         raise UsageError(f"fractions of val and test must be >= 0 and > 0 with a sum below 1, got {val} and {test}")
     names, strata = _stratify(rows, labels, parts=2, seed=seed, by=by, radius=radius)
     split: dict[str, str] = {}
@@ -274,7 +274,7 @@ def _too_few(rows: Sequence[Row], names: Sequence[str], label: str, count: int, 
         got += f" of {len(targets)} targets ({summarise(targets)}), which exposures, visits or the sky join"
     return (
         f"class {label}: got {got}; expected at least {parts}, one for each part, because a {noun} is never divided; "
-        "ask for fewer folds, or add frames of others"
+        f"ask for {'a smaller radius or ' if by == 'sky' else ''}fewer folds, or add frames of others"
     )
 
 

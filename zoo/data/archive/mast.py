@@ -5,6 +5,7 @@ Written after the documentation of astroquery.mast and of the fields of CAOM obs
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections import Counter
@@ -63,7 +64,7 @@ class Archive:
         timeout: seconds that one answer is waited for. clock: measures the waits between tries, and can stop them.
 
     Raises:
-        UsageError: astroquery is not installed.
+        UsageError: the timeout is not > 0; when first asked: astroquery is not installed.
     """
 
     def __init__(
@@ -75,7 +76,14 @@ class Archive:
         clock: Clock | None = None,
     ) -> None:
         self.instruments, self.timeout, self.clock = tuple(instruments), timeout, clock or Clock()
-        self._observations = _astroquery() if observations is None else observations
+        if not timeout > 0:
+            raise UsageError(f"timeout must be > 0 s, got {timeout}")
+        self._given = observations
+
+    @functools.cached_property
+    def _observations(self) -> Any:
+        # imported when first asked: wrong arguments of a list are refused before, and where astroquery is not installed too
+        return _astroquery() if self._given is None else self._given
 
     def find(self, target: Target) -> Answer:
         """Return the public science images centred on a target.
