@@ -64,7 +64,7 @@ class Archive:
         timeout: seconds that one answer is waited for. clock: measures the waits between tries, and can stop them.
 
     Raises:
-        UsageError: the timeout is not > 0; when first asked: astroquery is not installed.
+        UsageError: the timeout is not > 0.
     """
 
     def __init__(
@@ -91,8 +91,9 @@ class Archive:
         Associations are resolved into their exposures, among which their exposure time is divided evenly.
 
         Raises:
-            NetworkError: the archive does not answer, or its answer lacks what is needed.
+            NetworkError: the archive does not answer, or its answer lacks what is needed. UsageError: astroquery is not installed.
         """
+        observations = self._observations  # here, where a missing astroquery is no failure of the archive
         from astropy.coordinates import (
             SkyCoord,
         )  # slow to import, and only what asks needs it; of a text astroquery warns what it takes it for
@@ -100,7 +101,7 @@ class Archive:
         place = SkyCoord(target.ra, target.dec, unit="deg", frame="icrs")
         table = self._ask(
             f"{target.name}: exposures",
-            lambda: self._observations.query_criteria(
+            lambda: observations.query_criteria(
                 coordinates=place,
                 radius=f"{target.reach / 60:.6f} deg",
                 obs_collection="HST",
