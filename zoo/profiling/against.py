@@ -30,7 +30,8 @@ ALIKE = 0.015  # largest standard error with which an 8 % slow-down would be fou
 
 # Two runs of the same code differ though each is steady, for the neighbours take of caches and memory bandwidth what the calibration does
 # not feel as a network does. How much is told by how long the calibration had to wait for a core: its wall time over its processor time.
-# benchmarks/results/against_noise.json: 0.4 % where it did not wait, about 2 % where three had to share a core.
+# Chosen for the runs of benchmarks/results/against_noise.json, all of a busy machine, where it is about 2 %; for a machine on which nothing
+# waits 0.3 % is assumed.
 RUN_SPREAD, WAITING_SPREAD = 0.003, 0.006
 
 
