@@ -1,0 +1,156 @@
+"""What ``zoo evaluate`` prints: the tables on stdout, and on stderr what a reader of them must know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from zoo.cli.output import counted, emit_table, note, note_domain, warn
+
+if TYPE_CHECKING:
+    from zoo.evaluation import Evaluation, Interval
+
+SCORES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_target_accuracy": "macro accuracy per target",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "roc_auc": "ROC-AUC",
+    "average_precision": "average precision",
+}
+LOSSES = {"log_loss": "log loss", "brier": "Brier score", "calibration_error": "expected calibration error"}
+LISTED = 10
+
+
+def print_tables(result: Evaluation) -> None:
+    """Print the scores, the confusion matrix, the baselines and the groups to stdout."""
+    scores = result.metrics
+    of = f"{result.model} on {result.data}, split {result.split}: {scores.n_frames} frames of {scores.n_targets} targets"
+    notes = [f"95 % intervals: {method()}"]
+    if result.seen:
+        notes.insert(0, f"NOT A TEST: {len(result.seen)} of {scores.n_targets} targets were used in training")
+    without = _shortcut_scores(result)
+    rows: list[list[object]] = [
+        [title, getattr(scores, name), *_ends(result.intervals[name]), without.get(name), result.intervals[name].reason]
+        for name, title in SCORES.items()
+    ]
+    columns = ["score", "value", "lower", "upper", "best shortcut", "note"]
+    rows += [[title, getattr(scores, name), None, None, None, ""] for name, title in LOSSES.items()]
+    emit_table(columns, rows, title=of, notes=[*notes, _say_shortcut(result)])
+    click.echo()
+    classes = [
+        [
+            name,
+            *(scores.per_class[name][key] for key in ("frames", "targets", "precision", "recall", "f1")),
+            *_ends(result.intervals[f"recall:{name}"]),
+        ]
+        for name in result.labels
+    ]
+    emit_table(["class", "frames", "targets", "precision", "recall", "f1", "recall lower", "recall upper"], classes)
+    click.echo()
+    confusion = [[name, *counts] for name, counts in zip(result.labels, scores.confusion, strict=True)]
+    emit_table(["true class", *(f"called {name}" for name in result.labels)], confusion)
+    click.echo()
+    accuracy = result.intervals["accuracy"]
+    others: list[list[object]] = [[result.model, scores.accuracy, *_ends(accuracy), scores.balanced_accuracy]]
+    others += [[f"baseline {b.name}", b.accuracy, *_ends(b.interval), b.balanced_accuracy] for b in result.baselines]
+    others += [[f"shortcut: {s.name}", s.accuracy.estimate, *_ends(s.accuracy), s.balanced_accuracy] for s in result.shortcuts]
+    others.append(["largest class always", scores.majority_share, None, None, None])
+    emit_table(["on the same frames", "accuracy", "lower", "upper", "balanced"], others)
+    click.echo()
+    grouped = [
+        [
+            by,
+            group.name,
+            group.labels,
+            group.n_frames,
+            group.n_targets,
+            group.accuracy,
+            *_ends(group.interval),
+            group.shortcut,
+            group.interval.reason,
+        ]
+        for by, groups in result.groups.items()
+        for group in groups
+    ]
+    emit_table(["by", "name", "class", "frames", "targets", "accuracy", "lower", "upper", "best shortcut", "note"], grouped)
+
+
+def _shortcut_scores(result: Evaluation) -> dict[str, float]:
+    """What the best column alone reaches, by the name of the score."""
+    if not result.shortcuts:
+        return {}
+    best = result.shortcuts[0]
+    return {
+        "accuracy": best.accuracy.estimate,
+        "balanced_accuracy": best.balanced_accuracy,
+        "macro_target_accuracy": best.macro_target_accuracy.estimate,
+    }
+
+
+def _say_shortcut(result: Evaluation) -> str:
+    """What the best column alone says."""
+    if not result.shortcuts:
+        return "best shortcut: none, for these frames are of one class or target, or their columns do not differ"
+    best = result.shortcuts[0]
+    return f"best shortcut: {best.name} alone, each target guessed from the others ({best.rule})"
+
+
+def _ends(interval: Interval) -> tuple[object, object]:
+    """The two ends of an interval, or ``n/a``, for which the score's note has the reason."""
+    return ("n/a", "n/a") if interval.reason else (interval.lower, interval.upper)
+
+
+def print_notes(result: Evaluation, csv_path: Path | None) -> None:
+    """Say on stderr what a reader of the tables must know."""
+    for line in result.notes:
+        note(line)
+    if result.seen:
+        warn(f"{len(result.seen)} of {result.metrics.n_targets} targets were used in training or validation: {_some(result.seen)}")
+        new = result.accuracy_new
+        note("no target is new, so this says nothing about new ones" if new is None else f"on the {new.n_targets} new targets: {say(new)}")
+    for baseline in result.baselines:
+        if baseline.accuracy >= result.metrics.accuracy:
+            warn(f"the baseline {baseline.name} reaches {baseline.accuracy:.4f} without a network; the model does not beat it")
+    for shortcut in result.shortcuts:
+        name, gain = (shortcut.name if shortcut.name.startswith("all ") else f"{shortcut.name} alone"), shortcut.gain
+        if gain.estimate <= 0:
+            warn(f"{name} reaches {shortcut.accuracy.estimate:.4f} without a pixel; the model does not beat it")
+        else:
+            between = "" if gain.reason else f", 95 % interval by target {gain.lower:+.4f} to {gain.upper:+.4f}"
+            note(f"gain over {name}, which sees no pixel: {gain.estimate:.4f}{between}")
+    adapted = sum(frame.adapted for frame in result.frames)
+    if adapted:
+        are = "is" if adapted == 1 else "are"
+        note(f"{counted(adapted, 'frame')} {are} not of the size of the training: averaged, cut or padded to fit (column 'adapted')")
+    note_domain(result.domain, data=result.data_domain)
+    note(f"accuracy {say(result.intervals['accuracy'])}")
+    for path in (result.path, csv_path):
+        if path is not None:
+            note(f"written: {path}")
+
+
+def say(interval: Interval) -> str:
+    """One interval in words."""
+    if not interval.reason:
+        return f"{interval.estimate:.4f}, 95 % interval by target {interval.lower:.4f} to {interval.upper:.4f}"
+    exact = (
+        f"; at least {interval.floor:.4f} by the exact bound over {interval.n_targets} targets" if interval.floor == interval.floor else ""
+    )
+    return f"{interval.estimate:.4f}, 95 % interval n/a: {interval.reason}{exact}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+
+
+def method() -> str:
+    """The method of the intervals, in words."""
+    from zoo.intervals import METHOD
+
+    return METHOD
