@@ -192,8 +192,8 @@ def test_a_frame_that_makes_the_model_nan_is_refused(run: Path, tmp_path: Path) 
     loaded.model.gain.fill_(math.inf)
     files = [write_frame(tmp_path / f"{level}.fits", level) for level in (0.5, 0.2)]
     assert [row.code for row in predict(loaded, files)] == ["non-finite", "non-finite"]
-    chances = Classifier(loaded)(torch.zeros(1, *SHAPE))
-    assert np.isnan(chances).all()
+    logits = Classifier(loaded)(torch.zeros(1, *SHAPE))
+    assert np.isnan(logits).all()
 
 
 @pytest.mark.parametrize(("batch_size", "remedy"), [(1, "--precision bf16"), (2, "a smaller --batch-size")])

@@ -1,4 +1,4 @@
-"""From frames to probabilities: the one place where evaluation and prediction run a model."""
+"""From frames to logits: the one place where evaluation and prediction run a model."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Classifier:
         return wanted
 
     def __call__(self, images: Tensor) -> NDArray[np.float64]:
-        """Return the probabilities of each frame.
+        """Return the logits of each frame; `LoadedModel.probabilities` makes probabilities of them.
 
         Args:
             images: ``(N, 1, H, W)`` float32, as the frame part of the pipeline gives them.
@@ -131,9 +131,8 @@ class Classifier:
             size = f"{images.shape[-2]}x{images.shape[-1]}"
             remedy = "use a smaller --batch-size" if len(images) > 1 else "use --precision bf16, or a machine with more"
             raise MemoryLimitError(f"{len(images)} frames of {size} do not fit into the memory of {self.device}; {remedy}") from error
-        chances = torch.softmax(values, dim=1)
-        chances[~torch.isfinite(values).all(dim=1)] = torch.nan
-        return np.asarray(chances.numpy(), dtype=np.float64)
+        values[~torch.isfinite(values).all(dim=1)] = torch.nan
+        return np.asarray(values.numpy(), dtype=np.float64)
 
 
 def other_product(product: str, products: frozenset[str] | None) -> str:
@@ -173,7 +172,7 @@ def classify(
     batch_size: int,
     workers: int,
 ) -> Iterator[tuple[_Item, NDArray[np.float64] | None]]:
-    """Yield every item that ``read`` gives, in order, with its ``(K,)`` probabilities; ``None`` for an item without an image.
+    """Yield every item that ``read`` gives, in order, with its ``(K,)`` logits; ``None`` for an item without an image.
 
     Args:
         tasks: what to read, taken one by one.
@@ -200,8 +199,8 @@ def _flush(
     """Classify the images, then give and forget all that is held."""
     with part("transfer"):
         batch = torch.stack(images) if images else None
-    chances = iter(() if batch is None else classifier(batch))
-    done = [(item, None if image is None else next(chances)) for item, image in held]
+    logits = iter(() if batch is None else classifier(batch))
+    done = [(item, None if image is None else next(logits)) for item, image in held]
     held.clear()
     images.clear()
     yield from done

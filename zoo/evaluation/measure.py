@@ -152,14 +152,15 @@ def _run(
 ) -> Iterator[FrameResult]:
     """Give every row its result, in order."""
     results = classify(chosen.rows, reader, classifier, batch_size=batch_size, workers=workers)
-    for done, (frame, chances) in enumerate(results, start=1):
+    for done, (frame, logits) in enumerate(results, start=1):
         report("evaluating", done, len(chosen.rows))
-        if chances is None:
+        if logits is None:
             yield frame
-        elif not np.isfinite(chances).all():
+        elif not np.isfinite(logits).all():
             yield replace(frame, status="refused", code="non-finite", message=f"{frame.path}: the model gave NaN or infinity")
         else:
-            yield replace(frame, predicted=classifier.loaded.labels[int(chances.argmax())], probabilities=tuple(chances.tolist()))
+            chances = classifier.loaded.probabilities(logits)
+            yield replace(frame, predicted=classifier.loaded.labels[int(logits.argmax())], probabilities=tuple(chances.tolist()))
 
 
 def _score(

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import zoo
 from zoo import storage
+from zoo.calibration import softmax
 from zoo.entries import Entry
 from zoo.errors import PluginError, StorageError
 from zoo.models.build import build_model
@@ -65,6 +68,10 @@ class LoadedModel:
     def name(self) -> str:
         """Name with the options that differ from their defaults, such as ``hrcn[padding=same]``."""
         return str(self.card["model"]["label"])
+
+    def probabilities(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the probabilities ``(..., K)`` float64 of logits ``(..., K)``; a row with NaN or infinity is NaN."""
+        return softmax(logits)
 
 
 def make_card(

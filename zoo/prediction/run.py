@@ -120,12 +120,12 @@ def _rows(
     classifier: Classifier, reader: _Reader, inputs: Iterable[Path | Prediction], batch_size: int, workers: int
 ) -> Iterator[Prediction]:
     """Run the model over what the reader gives."""
-    labels = classifier.loaded.labels
-    for row, chances in classify(inputs, reader, classifier, batch_size=batch_size, workers=workers):
-        if chances is None:
+    loaded = classifier.loaded
+    for row, logits in classify(inputs, reader, classifier, batch_size=batch_size, workers=workers):
+        if logits is None:
             yield row
-        elif not bool((chances == chances).all()):
+        elif not bool((logits == logits).all()):
             yield replace(row, status="refused", code="non-finite", message="the model gave NaN or infinity for this frame")
         else:
-            named = dict(zip(labels, chances.tolist(), strict=True))
-            yield replace(row, predicted=labels[int(chances.argmax())], probabilities=named)
+            named = dict(zip(loaded.labels, loaded.probabilities(logits).tolist(), strict=True))
+            yield replace(row, predicted=loaded.labels[int(logits.argmax())], probabilities=named)
