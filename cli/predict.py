@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import sys
-import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
 from zoo.cli.output import JsonStream, Refusals, RowStream, counted, note, note_domain, progress, stdout_is_terminal
-from zoo.errors import DataError, InterruptedRunError
+from zoo.cli.row_output import PATH_WIDTH, fate, given_paths, interrupted, shorten, sigterm_as_interrupt
+from zoo.errors import DataError
 from zoo.settings import GEOMETRIES
 
 if TYPE_CHECKING:
     from zoo.models import LoadedModel
-    from zoo.prediction import Prediction, RowFile
+    from zoo.prediction import Prediction
 
-PATH_WIDTH = 40
 TERMINAL_COLUMNS = {"path": PATH_WIDTH, "hdu": 3, "predicted": 9, "instrument": 10, "code": 13}
 PROBABILITY_WIDTH = 11  # of 1.23456e-05
 
@@ -87,7 +84,7 @@ def predict(
     tally = _Tally()
     rows = prediction.predict(
         loaded,
-        _inputs(paths),
+        given_paths(paths),
         hdu=hdu,
         plane=plane,
         geometry=geometry,
@@ -106,7 +103,7 @@ def predict(
     facts["geometry"] = geometry or loaded.card.get("geometry", "resize")
     file = None if output is None else prediction.RowFile(output, loaded.labels, force=force)
     try:
-        with _sigterm_as_interrupt(), contextlib.ExitStack() as stack:
+        with sigterm_as_interrupt(), contextlib.ExitStack() as stack:
             sinks: list[_Sink] = [] if file is None else [stack.enter_context(file)]
             document = None
             if as_json:
@@ -125,51 +122,12 @@ def predict(
             if document is not None:
                 document.summarise(**tally.summary())
     except KeyboardInterrupt as stop:
-        number = signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT
-        raise InterruptedRunError(f"after {counted(tally.rows, 'row')}{_fate(file)}", signal_number=number) from None
+        raise interrupted(stop, tally.rows, file) from None
     except Exception:
         if file is not None:
-            note(f"stopped after {counted(tally.rows, 'row')}{_fate(file)}")
+            note(f"stopped after {counted(tally.rows, 'row')}{fate(file)}")
         raise
     _report(tally, loaded, output, allow_bad)
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM came."""
-
-
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the work as Ctrl-C does, by an exception, so that files are closed and what is there is said."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_number: int, _frame: Any) -> None:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _fate(file: RowFile | None) -> str:
-    """What became of the output of an interrupted prediction."""
-    if file is None:
-        return ""
-    kept = "no row was kept" if file.partial is None else f"they are in {file.partial}"
-    return f"; {kept}, and {file.path} {'is as it was' if file.path.exists() else 'was not written'}"
-
-
-def _inputs(paths: Sequence[str]) -> Iterator[str]:
-    """Yield the inputs, with the lines of standard input in the place of ``-``."""
-    for path in paths:
-        if path == "-":
-            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
-        else:
-            yield path
 
 
 class _Tally:
@@ -215,14 +173,8 @@ class _Table:
         self._stream = RowStream(self._names, [TERMINAL_COLUMNS.get(name, max(len(name), PROBABILITY_WIDTH)) for name in self._names])
 
     def write(self, row: dict[str, object]) -> None:
-        path = _shorten(str(row["path"])) if self._terminal else row["path"]
+        path = shorten(str(row["path"])) if self._terminal else row["path"]
         self._stream.write([path if name == "path" else row[name] for name in self._names])
-
-
-def _shorten(path: str) -> str:
-    """Leave out the middle of a path that is wider than its column; most of its end stays, where file names differ."""
-    head = PATH_WIDTH // 4
-    return path if len(path) <= PATH_WIDTH else f"{path[:head]}...{path[head + 3 - PATH_WIDTH :]}"
 
 
 def _report(tally: _Tally, loaded: LoadedModel, output: Path | None, allow_bad: int) -> None:

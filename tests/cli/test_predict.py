@@ -114,7 +114,7 @@ def test_a_signal_keeps_the_old_file_and_the_rows(run: str, frames: list[str], t
         yield from frames
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("zoo.cli.predict._inputs", lambda _paths: inputs())
+        patch.setattr("zoo.cli.predict.given_paths", lambda _paths: inputs())
         result = _zoo(run, frames[0], "-o", str(out), "--force", "--batch-size", "8")
     assert isinstance(result.exception, InterruptedRunError)
     assert result.exception.exit_code == code

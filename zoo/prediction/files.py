@@ -7,7 +7,7 @@ import csv
 import importlib.util
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -32,6 +32,7 @@ class RowFile:
         path: ends in ``.csv``, ``.jsonl`` (an object a line, unknown values null) or ``.parquet`` (needs pyarrow).
         labels: classes of the run, which name the columns; see `zoo.prediction.columns`.
         force: replace a file that is there.
+        kinds: other columns with the type of their values, where the rows are not predictions.
 
     Attributes:
         rows: how many were written.
@@ -41,17 +42,20 @@ class RowFile:
         UsageError: as `check_output`. StorageError: it cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], labels: Sequence[str], *, force: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], labels: Sequence[str], *, force: bool = False, kinds: Mapping[str, type] | None = None
+    ) -> None:
         check_output(path, force=force)
         self.path, self.labels, self.rows = Path(path), tuple(labels), 0
+        self._kinds = dict(columns(labels) if kinds is None else kinds)
         self.partial: Path | None = None
 
     def __enter__(self) -> RowFile:
-        kinds: dict[str, type[_Csv | _JsonLines | _Parquet]] = {".csv": _Csv, ".jsonl": _JsonLines, ".parquet": _Parquet}
+        writers: dict[str, type[_Csv | _JsonLines | _Parquet]] = {".csv": _Csv, ".jsonl": _JsonLines, ".parquet": _Parquet}
         with contextlib.ExitStack() as stack:
             self._temporary = stack.enter_context(storage.atomic_path(self.path))
             try:
-                self._writer = kinds[self.path.suffix.lower()](self._temporary, self.labels)
+                self._writer = writers[self.path.suffix.lower()](self._temporary, self.labels, self._kinds)
             except OSError as error:
                 raise self._failure(error) from error
             self._stack = stack.pop_all()
@@ -111,9 +115,9 @@ class _Text:
 
 
 class _Csv(_Text):
-    def __init__(self, path: Path, labels: Sequence[str]) -> None:
+    def __init__(self, path: Path, labels: Sequence[str], kinds: Mapping[str, type]) -> None:
         super().__init__(path)
-        self._writer = csv.DictWriter(self._stream, list(columns(labels)), lineterminator="\n")
+        self._writer = csv.DictWriter(self._stream, list(kinds), lineterminator="\n")
         self._writer.writeheader()
 
     def write(self, row: dict[str, object]) -> None:
@@ -121,7 +125,7 @@ class _Csv(_Text):
 
 
 class _JsonLines(_Text):
-    def __init__(self, path: Path, labels: Sequence[str]) -> None:
+    def __init__(self, path: Path, labels: Sequence[str], kinds: Mapping[str, type]) -> None:
         super().__init__(path)
 
     def write(self, row: dict[str, object]) -> None:
@@ -131,12 +135,12 @@ class _JsonLines(_Text):
 class _Parquet:
     """Row groups of `GROUP_ROWS`; text, int32, float64 and bool columns, all but ``path`` and ``status`` nullable."""
 
-    def __init__(self, path: Path, labels: Sequence[str]) -> None:
+    def __init__(self, path: Path, labels: Sequence[str], kinds: Mapping[str, type]) -> None:
         import pyarrow as arrow
         from pyarrow import parquet
 
         types = {str: arrow.string(), int: arrow.int32(), float: arrow.float64(), bool: arrow.bool_()}
-        fields = [arrow.field(name, types[kind], nullable=name not in ("path", "status")) for name, kind in columns(labels).items()]
+        fields = [arrow.field(name, types[kind], nullable=name not in ("path", "status")) for name, kind in kinds.items()]
         self._schema = arrow.schema(fields, metadata={"zoo": zoo.__version__, "labels": json.dumps(list(labels))})
         self._table: Any = arrow.Table
         self._writer: Any = parquet.ParquetWriter(path, self._schema)
