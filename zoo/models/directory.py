@@ -1,12 +1,14 @@
 """The model directory: weights, pipeline, labels and hashes; all that prediction needs, and nothing pickled.
 
-``model.safetensors`` holds the state dict, ``card.json`` everything else, ``SHA256SUMS.json`` the hashes of both; it is written last and
+``model.safetensors`` holds the state dict, ``card.json`` everything else that training settled; ``calibration.json`` and ``range.json``,
+where they are, say what was learned of its outputs and inputs afterwards. ``SHA256SUMS.json`` has the hashes of all; it is written last and
 checked when the model is loaded.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +21,16 @@ from torch import Tensor, nn
 
 import zoo
 from zoo import storage
-from zoo.calibration import softmax
+from zoo.calibration import CALIBRATION_NAME, Calibration, softmax
 from zoo.entries import Entry
 from zoo.errors import PluginError, StorageError
 from zoo.models.build import build_model
 from zoo.models.places import CARD_NAME as CARD_NAME
 from zoo.models.places import MODEL_FOLDER as MODEL_FOLDER
 from zoo.models.places import RUNS_FOLDER as RUNS_FOLDER
+from zoo.models.places import WEIGHTS_NAME as WEIGHTS_NAME
 from zoo.models.places import find_run as find_run
+from zoo.models.places import model_hash as model_hash
 from zoo.models.places import resolve_run as resolve_run
 from zoo.origin import describe_origin, find_origin
 from zoo.registry import get_registry
@@ -35,7 +39,6 @@ if TYPE_CHECKING:
     from zoo.steps import Pipeline
 
 CARD_SCHEMA = 1
-WEIGHTS_NAME = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class LoadedModel:
         card: everything that was recorded, as JSON gives it.
         path: the model directory.
         run: the run directory around it, or ``None`` for a model directory that stands alone.
+        calibration: its temperature and validation frames; ``None`` for a model without validation frames or of an older zoo.
     """
 
     model: nn.Module
@@ -57,6 +61,7 @@ class LoadedModel:
     card: dict[str, Any]
     path: Path
     run: Path | None
+    calibration: Calibration | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -70,8 +75,13 @@ class LoadedModel:
         return str(self.card["model"]["label"])
 
     def probabilities(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the probabilities ``(..., K)`` float64 of logits ``(..., K)``; a row with NaN or infinity is NaN."""
-        return softmax(logits)
+        """Return the probabilities ``(..., K)`` of logits ``(..., K)`` at the model's temperature; a row with NaN or infinity is NaN."""
+        return softmax(logits, self.temperature)
+
+    @property
+    def temperature(self) -> float:
+        """By what the logits are divided; 1 for a model without `calibration`."""
+        return 1.0 if self.calibration is None else self.calibration.temperature
 
 
 def make_card(
@@ -115,13 +125,16 @@ def make_card(
     }
 
 
-def save_model(folder: str | os.PathLike[str], model: nn.Module, card: Mapping[str, Any]) -> Path:
+def save_model(
+    folder: str | os.PathLike[str], model: nn.Module, card: Mapping[str, Any], *, extras: Mapping[str, Any] | None = None
+) -> Path:
     """Write a model directory; it appears under its name when it is complete.
 
     Args:
         folder: made if absent; what is there is replaced.
         model: any device and dtype; saved as it is. Tied weights are stored under each of their names.
         card: from `make_card`; ``schema`` and ``zoo`` (the version) are added.
+        extras: further JSON files of the model directory by name, such as ``calibration.json``.
 
     Returns: the folder.
 
@@ -131,7 +144,30 @@ def save_model(folder: str | os.PathLike[str], model: nn.Module, card: Mapping[s
     with storage.sealed_directory(folder) as new:
         save_tensors(new / WEIGHTS_NAME, model.state_dict())
         storage.write_json(new / CARD_NAME, {"schema": CARD_SCHEMA, "zoo": zoo.__version__, **card})
+        for name, value in (extras or {}).items():
+            storage.write_json(new / name, value)
     return Path(folder)
+
+
+def update_model(folder: str | os.PathLike[str], extras: Mapping[str, Any]) -> None:
+    """Add JSON files to a model directory, or replace them; the directory is exchanged as a whole, under a new seal.
+
+    Weights and card stay as they are, and so does `model_hash`, to which evaluations refer.
+
+    Raises:
+        StorageError: a file was changed since it was written, or the directory cannot be written.
+    """
+    path = Path(folder)
+    storage.verify_directory(path)
+    with storage.sealed_directory(path) as new:
+        for file in path.iterdir():
+            if file.is_file() and file.name not in (storage.SEAL_NAME, *extras) and not file.name.startswith(storage.TEMPORARY_PREFIX):
+                try:
+                    (new / file.name).hardlink_to(file)
+                except OSError:  # a file system without hard links
+                    shutil.copy2(file, new / file.name)
+        for name, value in extras.items():
+            storage.write_json(new / name, value)
 
 
 def load(run: str | os.PathLike[str]) -> LoadedModel:
@@ -163,6 +199,7 @@ def load(run: str | os.PathLike[str]) -> LoadedModel:
             entry, options, num_classes=len(card["labels"]), in_channels=shape[0], input_shape=(shape[0], shape[1], shape[2])
         )
     load_tensors_into(model, path / WEIGHTS_NAME)
+    calibration = path / CALIBRATION_NAME
     inside_run = path.name == MODEL_FOLDER and (path.parent / "config.toml").is_file()
     return LoadedModel(
         model=model.eval(),
@@ -171,6 +208,7 @@ def load(run: str | os.PathLike[str]) -> LoadedModel:
         card=card,
         path=path,
         run=path.parent if inside_run else None,
+        calibration=Calibration.from_dict(storage.read_json(calibration)) if calibration.is_file() else None,
     )
 
 

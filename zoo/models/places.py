@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
 
+from zoo import storage
 from zoo.errors import StorageError
 
 CARD_NAME = "card.json"
+WEIGHTS_NAME = "model.safetensors"
 MODEL_FOLDER = "model"
 RUNS_FOLDER = "runs"
 
@@ -44,3 +48,22 @@ def find_run(run: str | os.PathLike[str]) -> Path:
     if not path.is_dir():
         raise StorageError(f"{path}: no such run; 'zoo train' writes one, and names it in its last line")
     return path.resolve() if path.is_symlink() else path
+
+
+def model_hash(folder: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 that stands for a model: of the seal as it is over card and weights alone.
+
+    What is learned of the model afterwards (``calibration.json``, ``range.json``) has its place in the seal too, but does not make it
+    another model: evaluations and comparisons refer to this hash, and stay valid when a run is calibrated anew.
+
+    Raises:
+        StorageError: the folder has no seal, or one without card and weights.
+    """
+    path = Path(folder) / storage.SEAL_NAME
+    record = storage.read_json(path)
+    try:
+        files = {name: record["files"][name] for name in (CARD_NAME, WEIGHTS_NAME)}
+        seal = {"schema": record["schema"], "files": files}
+    except (KeyError, TypeError) as err:
+        raise StorageError(f"{path}: got a seal without {CARD_NAME} and {WEIGHTS_NAME}, expected that of a model directory") from err
+    return hashlib.sha256((json.dumps(seal, indent=2) + "\n").encode()).hexdigest()
