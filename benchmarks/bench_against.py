@@ -1,4 +1,4 @@
-"""How often ``zoo profile --against`` is wrong: recorded noise of a busy machine, replayed with and without a slow-down of 8 %.
+"""How often ``zoo profile --against`` is wrong: recorded noise, replayed with and without a slow-down of 8 %.
 
 Run: ``python benchmarks/bench_against.py [--record MINUTES] [--replays N]``; prints a table and writes JSON to ``results/against.json``.
 
@@ -70,7 +70,7 @@ def _cut(run: list[Block], rng: random.Random) -> list[Block]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", type=float, default=0.0, metavar="MINUTES")
-    parser.add_argument("--replays", type=int, default=2000)
+    parser.add_argument("--replays", type=int, default=10_000)
     parser.add_argument("--noise", type=Path, default=RESULTS / "against_noise.json")
     parser.add_argument("--out", type=Path, default=RESULTS / "against.json")
     options = parser.parse_args()
