@@ -24,8 +24,8 @@ from zoo.profiling.samples import LEAST_BLOCKS
 SLOWER, SAME, TOO_NOISY = "slower", "same", "too noisy"
 
 GROUPS = 10  # that the blocks of a run are cut into, in their order
-# A slow-down that counts, about half of the 8 % that are to be found. Chosen on the runs of benchmarks/results/against_noise.json, which differ
-# by up to 4.5 % though nothing else was at work: 4.0 % raises more than one false alarm in 100, 4.6 % finds fewer than 95.
+# A slow-down that counts, about half of the 8 % that are to be found. Chosen on the runs of benchmarks/results/against_noise.json, which
+# differ by up to 4.5 % though nothing else was at work: 4.0 % raises more than one false alarm in 100, 4.6 % finds fewer than 95.
 THRESHOLD = 0.043
 SURE = 2.576  # standard errors: 99 % of a normal distribution lie within
 ALIKE = 0.015  # largest standard error with which an 8 % slow-down would be found
