@@ -27,6 +27,8 @@ COMMANDS = {
     "evaluate": ("zoo.cli.evaluate:evaluate", "Measure a run on labelled frames."),
     "compare": ("zoo.cli.compare:compare", "Compare runs on the frames that each was evaluated on."),
     "predict": ("zoo.cli.predict:predict", "Classify FITS files: class and probability of every frame."),
+    "reproduce": ("zoo.cli.reproduce:reproduce", "Train and measure the networks of the paper and print its tables with our values."),
+    "stress": ("zoo.cli.stress:stress", "Make frames worse until their class changes, and say where it does."),
     "profile": (
         "zoo.cli.profile:profile",
         "Measure what models and ops cost on this machine: memory, latency, throughput, and where the time of a frame goes.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -23,9 +23,14 @@ _SMOOTHING = 0.9  # share of the old value in the loss and accuracy that are sho
 
 
 class TrainingProgress(Progress):
-    """Writes to stderr only; use it in a ``with`` block, which ends the bar."""
+    """Writes to stderr only; use it in a ``with`` block, which ends the bar.
 
-    def __init__(self) -> None:
+    Args:
+        subjects: the lines of a plan to print; all without.
+    """
+
+    def __init__(self, subjects: Sequence[str] = ()) -> None:
+        self._subjects = subjects
         self._bar: Bar | None = None
         self._files = ExitStack()
         self._advance: Callable[[int], None] | None = None
@@ -67,6 +72,8 @@ class TrainingProgress(Progress):
         counts = Counter(row.label for row in plan.val)
         self._majority = max(counts.values(), default=0) / max(len(plan.val), 1)
         for subject, text in plan.describe():
+            if self._subjects and subject not in self._subjects:
+                continue
             self._say(f"{subject:<9} {text}")
         self._say(f"run       {run}")
 
@@ -121,7 +128,7 @@ class TrainingProgress(Progress):
             self._told_s = time.monotonic()
             done = record["step"] - self._first
             eta_s = (self._told_s - self._began_s) / done * (self._steps - record["step"])
-            self._say(f"step      {record['step']}/{self._steps}  epoch {record['epoch']}/{self._epochs}  {facts}  eta {_clock(eta_s)}")
+            self._say(f"step      {record['step']}/{self._steps}  epoch {record['epoch']}/{self._epochs}  {facts}  eta {clock(eta_s)}")
 
     def skipped(self, record: Mapping[str, Any], description: str) -> None:
         """Move the bar and print why a step was left out."""
@@ -134,7 +141,7 @@ class TrainingProgress(Progress):
         parts = [f"{record['epoch']}/{self._epochs}", f"train loss {record['train_loss']:.3f} accuracy {record['train_accuracy']:.1%}"]
         if "val_loss" in record:
             parts.append(f"val loss {record['val_loss']:.3f} accuracy {record['val_accuracy']:.1%}")
-        self._say(f"epoch     {'  '.join([*parts, _clock(record['elapsed_s'])])}")
+        self._say(f"epoch     {'  '.join([*parts, clock(record['elapsed_s'])])}")
 
     def finished(self, record: Mapping[str, Any]) -> None:
         """Print the scores of the model that is kept, which differ from those of its epoch: BatchNorm is measured again."""
@@ -160,7 +167,8 @@ class TrainingProgress(Progress):
             output.note(text)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Write a duration as hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     "lazy", "stopwatch", "errors", "settings", "storage", "transfer", "download", "hookspecs", "entries", "sources", "registry", "origin",
     "ops", "frames", "steps", "data", "intervals", "calibration", "auditing", "models", "costs", "training", "evaluation",
-    "prediction", "profiling", "testing", "scaffold", "doctor",
+    "prediction", "robustness", "explaining", "profiling", "reproduction", "testing", "scaffold", "doctor",
 )  # fmt: skip
 
 # Modules of zoo whose names a plugin may use: what `import zoo` offers, documented in docs/api.md and docs/plugins.md.

@@ -1,0 +1,204 @@
+"""`reproduce`: train the paper's networks, measure them on its sets, and make its tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import zoo
+from zoo.data import DataSet
+from zoo.errors import DataError, UnknownNameError, UsageError
+from zoo.registry import get_registry
+from zoo.reproduction.folder import SCHEMA, Folder, check_space
+from zoo.reproduction.progress import Progress
+from zoo.reproduction.published import PAPER
+from zoo.reproduction.recipe import Recipe, TestSet, find_recipe
+from zoo.reproduction.result import PaperTable, Reproduction, Stage
+from zoo.reproduction.sets import open_set, open_source
+from zoo.reproduction.tables import Tables
+from zoo.reproduction.work import Done, Machine, measure_cost, measure_network, needed_bytes, run_name, train_network
+from zoo.training import find_device, find_precision
+
+DEFAULT_OUTPUT = f"runs/reproduce-{PAPER}"
+
+
+def reproduce(
+    paper: str = PAPER,
+    *,
+    data: str | os.PathLike[str] | None = None,
+    train_list: str | os.PathLike[str] | None = None,
+    quick: bool = False,
+    output: str | os.PathLike[str] = DEFAULT_OUTPUT,
+    only: Sequence[str] = (),
+    seeds: int = 1,
+    from_scratch: bool = False,
+    fit: str | None = None,
+    device: str = "auto",
+    workers: int = 2,
+    force: bool = False,
+    recipe: Recipe | None = None,
+    progress: Progress | None = None,
+) -> Reproduction:
+    """Train and evaluate the networks of a paper and make its tables; finished parts in the output folder are not done again.
+
+    Args:
+        paper: its arXiv number; 2312.04948 is the only one.
+        data: folder with the authors' lists and the files behind them; the simulated sky without.
+        train_list: manifest to train on, so that the whole published list is tested on; without, the list is split by target.
+        quick: 256x512 pixels, four small networks, few steps.
+        output: folder for runs, records and tables; the same one goes on where it stopped.
+        only: keys of the networks to do; all without.
+        seeds: trainings of each network, with seeds 0, 1, ...
+        from_scratch: start every network from new weights instead of published ones.
+        fit: memory that a training may take, as for ``zoo train --fit``.
+        device, workers: as for `zoo.train` and `zoo.evaluate`.
+        force: replace what another recipe left in the folder.
+        recipe: instead of the paper's.
+        progress: is told what happens.
+
+    Raises:
+        UnknownNameError: no such paper or network. UsageError: an argument is out of range, or the folder holds something else.
+        DataError: there are no such lists or files. CheckFailedError: a target of the test was trained on. BusyError: another process
+            works in the folder. StorageError: the disk has too little room. InterruptedRunError: a signal came; the same call goes on.
+
+    Example: >>> zoo.reproduction.reproduce(quick=True).tables[1].rows
+    """
+    if paper != PAPER:
+        raise UnknownNameError("paper", paper, [PAPER], remedy=f"This is about arXiv:{PAPER}.")
+    if seeds < 1:
+        raise UsageError(f"seeds must be >= 1, got {seeds}")
+    if train_list is not None and data is None:
+        raise UsageError("got a list to train on without --data, the folder of the lists to test on")
+    told = progress or Progress()
+    if recipe is None:
+        folders = [None if given is None else Path(given).absolute() for given in (data, train_list)]
+        recipe = find_recipe(quick=quick, data=folders[0], train_list=folders[1], from_scratch=from_scratch)
+    chosen = recipe.only(only)
+    where = find_device(device)
+    machine = Machine(str(where), find_precision("auto", where), workers, fit)
+    folder = Folder(Path(output), force)
+    plan: dict[str, Any] = {
+        "paper": paper,
+        "recipe": recipe.name,
+        "data": recipe.source,
+        "root": recipe.root,
+        "trained_on": recipe.trained_on,
+    }
+    plan |= {"from_scratch": recipe.from_scratch, "fit": fit}
+    with folder.open(plan):
+        return _Session(folder, chosen, tuple(range(seeds)), machine, told).run()
+
+
+@dataclass
+class _Session:
+    """One call of `reproduce`, whose parts are done in turn."""
+
+    folder: Folder
+    recipe: Recipe
+    seeds: tuple[int, ...]
+    machine: Machine
+    progress: Progress
+    stages: list[Stage] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    _left: list[float] = field(default_factory=list)
+    _spent: tuple[float, float] = (0.0, 0.0)  # seconds, and what they were expected to be
+
+    def run(self) -> Reproduction:
+        """Do every part and make the tables."""
+        check_space(self.folder.path, self._needed_bytes())
+        source = open_source(self.recipe, partial(self.progress.work, "preparing data"))
+        sets = self._open_sets(source)
+        runs = [(network, seed) for network in self.recipe.networks for seed in self.seeds]
+        tests = [(test, network, seed) for test, _ in sets for network, seed in runs]
+        self._left = [network.expected_s for network, _ in runs]
+        self._left += [test.expected_s for test, _, _ in tests] + [self.recipe.cost_s] * len(self.recipe.networks)
+        total = len(self._left)
+        weights: dict[str, str] = {}
+        for network, seed in runs:
+            name = run_name(network, seed)
+            work = partial(train_network, self.folder, self.recipe, network, seed, source, self.machine, self.progress)
+            weights[name] = self._do(f"train {name}", total, work).record["weights"]
+        scores: dict[str, dict[str, Mapping[str, Any]]] = {}
+        for test, data in sets:
+            for network, seed in runs:
+                name = run_name(network, seed)
+                work = partial(measure_network, self.folder, network, seed, test, data, weights[name], self.machine, self.progress)
+                scores.setdefault(test.key, {})[name] = self._do(f"evaluate {name} on {test.title}", total, work).record
+        costs: dict[str, Mapping[str, Any]] = {}
+        for network in self.recipe.networks:
+            first = weights[run_name(network, 0)]
+            work = partial(measure_cost, self.folder, network, self.recipe.budget_s, first, self.machine, self.progress)
+            costs[network.key] = self._do(f"cost of {network.key}", total, work).record
+        return self._finish(source, sets, scores, costs)
+
+    def _open_sets(self, source: DataSet) -> list[tuple[TestSet, DataSet]]:
+        """The sets whose frames are there; one with a list of its own may be absent."""
+        found = []
+        for test in self.recipe.sets:
+            try:
+                found.append((test, open_set(self.recipe, test, source)))
+            except DataError as err:
+                if test.source is None:
+                    raise
+                self._note(f"no table of {test.title}: {err}")
+        return found
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        self.progress.note(text)
+
+    def _do(self, title: str, total: int, work: Callable[[], Done]) -> Done:
+        """Do one part, and say how far the whole is."""
+        expected = self._left.pop(0)
+        seconds, planned = self._spent
+        rate = seconds / planned if planned else 1.0
+        self.progress.part(
+            total - len(self._left), total, title, (expected + sum(self._left)) * rate if planned or self.recipe.timed else None
+        )
+        done = work()
+        if not done.found:
+            self._spent = (seconds + done.seconds, planned + expected)
+        self.stages.append(Stage(title, done.seconds, done.found))
+        self.progress.done(title, done.seconds, found=done.found)
+        return done
+
+    def _needed_bytes(self) -> int:
+        """Disk space of the runs that are not there yet."""
+        sizes, slots = {}, {}
+        for network in self.recipe.networks:
+            count = get_registry().get("models", network.model).metadata.get("parameters") or 0
+            for seed in self.seeds:
+                name = run_name(network, seed)
+                if not (self.folder.run(name) / "model").is_dir():
+                    sizes[name], slots[name] = count, 1 if network.train.get("optimizer") == "sgd" else 2
+        return needed_bytes(sizes, slots.__getitem__)
+
+    def _finish(
+        self,
+        source: DataSet,
+        sets: Sequence[tuple[TestSet, DataSet]],
+        scores: Mapping[str, Mapping[str, Mapping[str, Any]]],
+        costs: Mapping[str, Mapping[str, Any]],
+    ) -> Reproduction:
+        """Make the tables and write them."""
+        simulated = any(data.domain == "simulated" for _, data in sets)
+        maker = Tables(self.folder, self.recipe, simulated, self.seeds, {})
+        tables: list[PaperTable] = [maker.data(source, {test.key: data for test, data in sets})]
+        tables += [maker.accuracy(test, data, scores[test.key]) for test, data in sets]
+        tables.append(maker.cost(costs))
+        result = Reproduction(
+            path=self.folder.path,
+            domain="simulated" if simulated else source.domain,
+            command=self.recipe.command,
+            tables=tuple(tables),
+            provenance=maker.provenance,
+            recipe=self.recipe.to_dict(),
+            stages=tuple(self.stages),
+            notes=tuple(self.notes),
+        )
+        maker.write(tables, {"schema": SCHEMA, "zoo": zoo.__version__, "paper": PAPER, **result.to_dict()})
+        return result
