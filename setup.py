@@ -130,7 +130,12 @@ setup(
         *(f"zoo.{name}" for folder in ("cli", "plugins") for name in (folder, *(f"{folder}.{sub}" for sub in find_packages(folder)))),
     ],
     package_dir={"zoo": "zoo", "zoo.cli": "cli", "zoo.plugins": "plugins"},
-    package_data={"zoo": ["py.typed", "*.pyi", FAILURE_NOTE], "zoo.data.archive": ["targets.csv"], "zoo.scaffold": ["template/**"]},
+    package_data={
+        "zoo": ["py.typed", "*.pyi", FAILURE_NOTE],
+        "zoo.data.archive": ["targets.csv"],
+        "zoo.intervals": ["coverage.json"],
+        "zoo.scaffold": ["template/**"],
+    },
     ext_modules=[] if build_choice == "0" else [Extension("zoo._native", sources=[], optional=build_choice == "auto")],
     cmdclass={"build_ext": CMakeBuild},
 )

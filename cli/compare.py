@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli.output import emit_json, emit_table, note, note_domain, warn
+from zoo.settings import INTERVALS
 
 if TYPE_CHECKING:
     from zoo.evaluation import Comparison, Interval
@@ -20,8 +21,11 @@ DECIMALS = 4  # of an accuracy in a table; --json has them all
 @click.option("--data", help="Compare evaluations on data of this name.  [default: the data that all runs were evaluated on]")
 @click.option("--split", type=click.Choice(["train", "val", "test", "all"]), help="Compare evaluations on this split.")
 @click.option("--common", is_flag=True, help="Where the runs were scored on different frames, compare on the common ones.")
+@click.option(
+    "--interval", type=click.Choice(INTERVALS), default=INTERVALS[0], show_default=True, help="Method of the accuracies' intervals."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def compare(runs: tuple[str, ...], data: str | None, split: str | None, common: bool, as_json: bool) -> None:
+def compare(runs: tuple[str, ...], data: str | None, split: str | None, common: bool, interval: str, as_json: bool) -> None:
     """Compare runs on the frames that each was evaluated on.
 
     A run is a run directory, its model directory, "latest", or a folder below evaluations/ of a run. Nothing is evaluated: where a stored
@@ -33,11 +37,11 @@ def compare(runs: tuple[str, ...], data: str | None, split: str | None, common: 
     """
     from zoo.evaluation import compare as rank
 
-    result = rank(runs, data=data, split=split, common=common)
+    result = rank(runs, data=data, split=split, common=common, interval=interval)
     if as_json:
         from zoo.evaluation.paired import INTERVAL, TEST
 
-        emit_json(result, test=TEST, interval=INTERVAL)
+        emit_json(result, test=TEST, interval=INTERVAL, method=_method(result))
     else:
         _print_tables(result)
     _print_notes(result)
@@ -47,7 +51,6 @@ def _print_tables(result: Comparison) -> None:
     """Print the ranking, every pair and the verdict to stdout."""
     from zoo.evaluation.comparison import ALPHA
     from zoo.evaluation.paired import INTERVAL, TEST
-    from zoo.intervals import METHOD
 
     many = len(result.pairs) > 1
     title = f"{len(result.standings)} runs on {result.data}, split {result.split}: {result.n_frames} frames of {result.n_targets} targets"
@@ -68,7 +71,7 @@ def _print_tables(result: Comparison) -> None:
         "behind: accuracy of the first run minus its own; seconds: what its evaluation took",
         f"rank: 1 + the number of better runs that can be told apart from it at {ALPHA:.2g}",
     ]
-    emit_table(columns, rows, title=title, notes=[f"95 % intervals: {METHOD}", *(notes if many else notes[:1])])
+    emit_table(columns, rows, title=title, notes=[f"95 % intervals: {_method(result)}", *(notes if many else notes[:1])])
     click.echo()
     columns = [
         "first",
@@ -102,6 +105,14 @@ def _print_tables(result: Comparison) -> None:
         result.verdict,
     ]
     emit_table(columns, rows, notes=notes)
+
+
+def _method(result: Comparison) -> str:
+    """The method of the intervals of the accuracies, and how often it holds the truth."""
+    from zoo.intervals import METHODS
+
+    held = "" if result.coverage is None else f"; {result.coverage}"
+    return METHODS[result.standings[0].accuracy.method] + held
 
 
 def _three(interval: Interval) -> tuple[object, object, object]:

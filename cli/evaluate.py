@@ -10,7 +10,7 @@ import click
 from zoo.cli.evaluation_tables import method, print_notes, print_tables, say
 from zoo.cli.output import Refusals, emit_json, note, stages
 from zoo.errors import CheckFailedError, DataError, UsageError
-from zoo.settings import GEOMETRIES
+from zoo.settings import GEOMETRIES, INTERVALS
 
 if TYPE_CHECKING:
     from zoo.evaluation import Evaluation
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Threads that read and preprocess.")
 @click.option("--frame-cache", metavar="SIZE", default="off", envvar="ZOO_FRAME_CACHE", help="Disk space for prepared frames, as 20GB.")
 @click.option("--allow-product", is_flag=True, help="Also score products the run was not trained on.")
+@click.option("--interval", type=click.Choice(INTERVALS), default=INTERVALS[0], show_default=True, help="Method of the intervals.")
 @click.option(
     "--min-lower",
     type=click.FloatRange(0, 1),
@@ -59,6 +60,7 @@ def evaluate(
     workers: int,
     frame_cache: str,
     allow_product: bool,
+    interval: str,
     min_lower: float | None,
 ) -> None:
     """Measure a run on labelled frames.
@@ -74,6 +76,8 @@ def evaluate(
     from zoo import storage
     from zoo.evaluation import evaluate as measure
 
+    if min_lower is not None and interval == "frame":
+        raise UsageError("--min-lower needs an interval by target; got --interval frame")
     if csv_path is not None and csv_path.exists() and not force:
         raise UsageError(f"{csv_path}: this file is there already; choose another name, or replace it with --force")
     with stages() as report:
@@ -93,13 +97,14 @@ def evaluate(
             precision=precision,
             allow_product=allow_product,
             frame_cache=frame_cache,
+            interval=interval,
             notify=note,
             progress=report,
         )
     if csv_path is not None:
         storage.write_text(csv_path, result.frames_csv())
     if as_json:
-        emit_json(result.to_dict(), method=method(), precision=precision)
+        emit_json(result.to_dict(), method=method(result), precision=precision)
     else:
         print_tables(result)
     print_notes(result, csv_path)

@@ -12,6 +12,7 @@ from zoo.cli.output import counted, emit_table, note, note_domain, warn
 
 if TYPE_CHECKING:
     from zoo.evaluation import Evaluation, Interval
+    from zoo.evaluation.reliability import Reliability
 
 SCORES = {
     "accuracy": "accuracy",
@@ -28,10 +29,10 @@ LISTED = 10
 
 
 def print_tables(result: Evaluation) -> None:
-    """Print the scores, the confusion matrix, the baselines and the groups to stdout."""
+    """Print the scores, the confusion matrix, what needs no network, the reliability and the groups to stdout."""
     scores = result.metrics
     of = f"{result.model} on {result.data}, split {result.split}: {scores.n_frames} frames of {scores.n_targets} targets"
-    notes = [f"95 % intervals: {method()}"]
+    notes = [f"95 % intervals: {method(result)}", *([] if result.coverage is None else [str(result.coverage)])]
     if result.seen:
         notes.insert(0, f"NOT A TEST: {len(result.seen)} of {scores.n_targets} targets were used in training")
     without = _shortcut_scores(result)
@@ -56,13 +57,11 @@ def print_tables(result: Evaluation) -> None:
     confusion = [[name, *counts] for name, counts in zip(result.labels, scores.confusion, strict=True)]
     emit_table(["true class", *(f"called {name}" for name in result.labels)], confusion)
     click.echo()
-    accuracy = result.intervals["accuracy"]
-    others: list[list[object]] = [[result.model, scores.accuracy, *_ends(accuracy), scores.balanced_accuracy]]
-    others += [[f"baseline {b.name}", b.accuracy, *_ends(b.interval), b.balanced_accuracy] for b in result.baselines]
-    others += [[f"shortcut: {s.name}", s.accuracy.estimate, *_ends(s.accuracy), s.balanced_accuracy] for s in result.shortcuts]
-    others.append(["largest class always", scores.majority_share, None, None, None])
-    emit_table(["on the same frames", "accuracy", "lower", "upper", "balanced"], others)
+    _print_others(result)
     click.echo()
+    if result.calibration is not None:
+        _print_reliability(result.calibration)
+        click.echo()
     grouped = [
         [
             by,
@@ -79,6 +78,61 @@ def print_tables(result: Evaluation) -> None:
         for group in groups
     ]
     emit_table(["by", "name", "class", "frames", "targets", "accuracy", "lower", "upper", "best shortcut", "note"], grouped)
+
+
+def _print_others(result: Evaluation) -> None:
+    """Print what needs no network beside the model."""
+    scores, gain = result.metrics, result.gain
+    majority = gain.difference if gain is not None and gain.kind == "majority" else None
+    rows: list[list[object]] = [
+        [result.model, scores.accuracy, *_ends(result.intervals["accuracy"]), scores.balanced_accuracy, None, None, None],
+        *([f"baseline {b.name}", b.accuracy, *_ends(b.interval), b.balanced_accuracy, *_three(b.gain)] for b in result.baselines),
+        *([f"shortcut: {s.name}", s.accuracy.estimate, *_ends(s.accuracy), s.balanced_accuracy, *_three(s.gain)] for s in result.shortcuts),
+        ["largest class always", scores.majority_share, None, None, None, *(_three(majority) if majority else (None, None, None))],
+    ]
+    columns = ["on the same frames", "accuracy", "lower", "upper", "balanced", "gain", "gain lower", "gain upper"]
+    notes = ["gain: accuracy of the model minus theirs, with its interval by target", *([] if gain is None else [_say_gain(result)])]
+    emit_table(columns, rows, notes=notes)
+
+
+def _print_reliability(found: Reliability) -> None:
+    """Print how often the probabilities come true."""
+    rows: list[list[object]] = [
+        [f"{one.lower:.3f} to {one.upper:.3f}", one.count, one.n_targets, one.confidence, one.accuracy, *_ends(one.interval)]
+        for one in found.bins
+    ]
+    columns = ["probability of the called class", "frames", "targets", "mean probability", "accuracy", "lower", "upper"]
+    if found.fitted_targets:
+        of = f"temperature {found.temperature:.3f}, fitted on {found.fitted_targets} validation targets"
+        change = ", ".join(
+            f"{name} {before:.4f} before and {after:.4f} after"
+            for name, before, after in (
+                ("log loss", found.log_loss_before, found.log_loss_after),
+                ("Brier score", found.brier_before, found.brier_after),
+                ("calibration error", found.calibration_error_before, found.calibration_error_after),
+            )
+        )
+        told = f"{of}: {change}"
+    else:
+        told = "probabilities as the model gives them: it has no temperature"
+    emit_table(columns, rows, notes=[told])
+
+
+def _say_gain(result: Evaluation) -> str:
+    """The gain over the best of all that needs no network."""
+    gain = result.gain
+    if gain is None:
+        return ""
+    over = {"shortcut": "the shortcut ", "baseline": "the baseline ", "majority": "the "}[gain.kind] + gain.over
+    between = (
+        f"n/a: {gain.difference.reason}" if gain.difference.reason else f"{gain.difference.lower:+.4f} to {gain.difference.upper:+.4f}"
+    )
+    return f"gain over the best of them, {over}: {gain.difference.estimate:+.4f}, 95 % interval by target {between}"
+
+
+def _three(interval: Interval) -> tuple[object, object, object]:
+    """An estimate and the two ends of its interval."""
+    return (interval.estimate, *_ends(interval))
 
 
 def _shortcut_scores(result: Evaluation) -> dict[str, float]:
@@ -118,12 +172,11 @@ def print_notes(result: Evaluation, csv_path: Path | None) -> None:
         if baseline.accuracy >= result.metrics.accuracy:
             warn(f"the baseline {baseline.name} reaches {baseline.accuracy:.4f} without a network; the model does not beat it")
     for shortcut in result.shortcuts:
-        name, gain = (shortcut.name if shortcut.name.startswith("all ") else f"{shortcut.name} alone"), shortcut.gain
-        if gain.estimate <= 0:
+        if shortcut.gain.estimate <= 0:
+            name = shortcut.name if shortcut.name.startswith("all ") else f"{shortcut.name} alone"
             warn(f"{name} reaches {shortcut.accuracy.estimate:.4f} without a pixel; the model does not beat it")
-        else:
-            between = "" if gain.reason else f", 95 % interval by target {gain.lower:+.4f} to {gain.upper:+.4f}"
-            note(f"gain over {name}, which sees no pixel: {gain.estimate:.4f}{between}")
+    if result.gain is not None:
+        note(_say_gain(result))
     adapted = sum(frame.adapted for frame in result.frames)
     if adapted:
         are = "is" if adapted == 1 else "are"
@@ -138,7 +191,8 @@ def print_notes(result: Evaluation, csv_path: Path | None) -> None:
 def say(interval: Interval) -> str:
     """One interval in words."""
     if not interval.reason:
-        return f"{interval.estimate:.4f}, 95 % interval by target {interval.lower:.4f} to {interval.upper:.4f}"
+        by = "frame" if interval.method == "frame" else "target"
+        return f"{interval.estimate:.4f}, 95 % interval by {by} {interval.lower:.4f} to {interval.upper:.4f}"
     exact = (
         f"; at least {interval.floor:.4f} by the exact bound over {interval.n_targets} targets" if interval.floor == interval.floor else ""
     )
@@ -149,8 +203,8 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
-def method() -> str:
+def method(result: Evaluation) -> str:
     """The method of the intervals, in words."""
-    from zoo.intervals import METHOD
+    from zoo.intervals import METHODS
 
-    return METHOD
+    return METHODS[result.intervals["accuracy"].method]

@@ -18,6 +18,9 @@ DEFAULT_FILE = "zoo.toml"
 GEOMETRIES = ("resize", "crop", "pad", "refuse")
 """Rules for frames of other sizes; `zoo.data.geometry` says what they do."""
 
+INTERVALS = ("jackknife", "bootstrap", "frame")
+"""Methods of confidence intervals, the default first; `zoo.intervals` says how they work."""
+
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[kMGT]i?B)", re.IGNORECASE)
 _UNITS = {"B": 1} | {f"{unit}{mark}": base**power for power, unit in enumerate("KMGT", 1) for mark, base in (("B", 1000), ("IB", 1024))}
 _NAMED = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<options>[^\[\]]*)\])?")

@@ -65,7 +65,7 @@ def _tables(text: str) -> list[list[dict[str, str]]]:
 def test_tables_hold_scores_classes_confusion_baselines_and_groups(run: str) -> None:
     result = _zoo(run)
     assert result.exception is None
-    scores, classes, confusion, others, groups = _tables(result.stdout)
+    scores, classes, confusion, others, reliability, groups = _tables(result.stdout)
     values = {row["score"]: row for row in scores}
     assert float(values["accuracy"]["value"]) == 0.875
     assert float(values["accuracy"]["lower"]) < 0.875 < float(values["accuracy"]["upper"])
@@ -74,7 +74,11 @@ def test_tables_hold_scores_classes_confusion_baselines_and_groups(run: str) -> 
     assert [row["frames"] for row in classes] == ["8", "8"]
     assert confusion[0] == {"true class": "galaxy", "called galaxy": "7", "called NSC": "1"}
     assert [row["on the same frames"] for row in others] == ["level", "largest class always"]
-    assert {row["by"] for row in groups} == {"target", "instrument", "filter"}
+    assert {row["by"] for row in groups} == {"target", "instrument", "filter", "chip", "exposure time", "offset"}
+    assert sum(int(row["frames"]) for row in reliability) == 16
+    assert re.search(r"# nominal 95 %, \d\d\.\d % in simulation \(\d+ targets of ", result.stdout)
+    assert "# gain over the best of them, the largest class always: +0.3750, 95 % interval by target" in result.stdout
+    assert "fewer than 8 targets: galaxy 4, NSC 4" in result.stderr
     assert "hold for the simulator only" in result.stderr
     assert "no baselines" in result.stderr
 
@@ -84,7 +88,7 @@ def test_the_best_rule_without_pixels_stands_beside_the_accuracy(run: str, liste
     text = listed.read_text()
     listed.write_text(re.sub(r",NSC,(N\d),ACS/WFC", r",NSC,\1,WFC3/UVIS", text))
     result = _zoo(run, "--data", str(listed))
-    scores, _, _, others, groups = _tables(result.stdout)
+    scores, _, _, others, _, groups = _tables(result.stdout)
     assert {row["score"]: row["best shortcut"] for row in scores if row["best shortcut"]} == {
         "accuracy": "1",
         "balanced accuracy": "1",
@@ -156,6 +160,15 @@ def test_min_lower_exits_5_unless_the_interval_lies_above(run: str) -> None:
     assert failed.exception.exit_code == 5
     assert "expected a lower end above 0.87" in str(failed.exception)
     assert failed.stdout
+
+
+def test_interval_is_chosen(run: str) -> None:
+    result = _zoo(run, "--interval", "frame")
+    rows = {row["score"]: row for row in _tables(result.stdout)[0]}
+    assert "# 95 % intervals: by frame (Wilson)" in result.stdout
+    assert (rows["accuracy"]["lower"], rows["F1"]["lower"]) == ("0.639772", "n/a")
+    assert "95 % interval by frame" in result.stderr
+    assert isinstance(_zoo(run, "--interval", "frame", "--min-lower", "0.1").exception, UsageError)
 
 
 def test_min_lower_takes_the_exact_bound_where_there_is_no_interval(tmp_path: Path) -> None:

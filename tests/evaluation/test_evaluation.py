@@ -90,12 +90,58 @@ def test_intervals_surround_their_scores_or_say_why_not(run: Path, rows: list[Ro
 
 def test_groups_add_up(run: Path, rows: list[Row]) -> None:
     result = _whole(run, rows)
-    assert set(result.groups) == {"target", "instrument", "filter"}
+    assert list(result.groups) == ["target", "instrument", "filter", "chip", "exposure time", "offset"]
     for groups in result.groups.values():
         assert sum(group.n_frames for group in groups) == 24
         assert sum(group.n_frames * group.accuracy for group in groups) == pytest.approx(21)
     assert {group.name: group.accuracy for group in result.groups["target"]}["N1"] == 0.5
     assert [group.labels for group in result.groups["instrument"]] == ["NSC galaxy"] * 2
+    assert {group.name for name in ("chip", "exposure time", "offset") for group in result.groups[name]} == {"unknown"}
+
+
+def test_frames_are_grouped_by_what_their_headers_tell(run: Path, rows: list[Row]) -> None:
+    aim = {"RA_TARG": 10.0, "DEC_TARG": 60.0, "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 32.5, "CRPIX2": 16.5}
+    scale = {"CRVAL1": 10.0, "CD1_1": 1e-5, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 1e-5}
+    for number, row in enumerate(rows):
+        north = 60.0 + (0.0, 1.5 / 60, 5.0 / 60)[number % 3]
+        level = 0.3 if row.label == "galaxy" else 0.7
+        Path(row.path).unlink()
+        write_frame(Path(row.path), level, **aim, **scale, CRVAL2=north, CCDCHIP=1 + number % 2, EXPTIME=(30.0, 400.0)[number % 2])
+    result = _whole(run, rows)
+    assert [(group.name, group.n_frames) for group in result.groups["chip"]] == [("1", 12), ("2", 12)]
+    assert [(group.name, group.n_frames) for group in result.groups["exposure time"]] == [("below 100 s", 12), ("300 to 600 s", 12)]
+    assert [group.name for group in result.groups["offset"]] == ["below 0.5 arcmin", "1 to 2 arcmin", "from 4 arcmin"]
+    assert result.frames[1].offset_arcmin == pytest.approx(1.5, abs=1e-6)
+    beside = [replace(row, extra={"target_ra": "10.0", "target_dec": "60.1"}) for row in rows]
+    assert _whole(run, beside).frames[0].offset_arcmin == pytest.approx(6.0, abs=1e-6)
+    assert {frame.valid for frame in result.frames} == {1.0}
+
+
+def test_gain_is_over_the_best_of_all_that_needs_no_network(run: Path, rows: list[Row]) -> None:
+    told = [replace(row, exptime=100.0 if row.label == "galaxy" or row.target == "N5" else 900.0) for row in rows]
+    result = _whole(run, told)
+    assert result.gain is not None
+    assert (result.gain.kind, result.gain.over, result.gain.accuracy) == ("shortcut", "exposure time", pytest.approx(22 / 24))
+    assert result.gain.difference == result.shortcuts[0].gain
+    galaxies = _whole(run, [row for row in rows if row.label == "galaxy"])
+    assert galaxies.gain is not None
+    assert (galaxies.gain.kind, galaxies.gain.accuracy) == ("majority", 1.0)
+    assert galaxies.gain.difference.estimate == pytest.approx(-1 / 12)
+
+
+def test_classes_of_few_targets_are_named(run: Path, rows: list[Row]) -> None:
+    assert "fewer than 8 targets: galaxy 6, NSC 6; what is said of such a class may change with one more target" in _whole(run, rows).notes
+
+
+def test_interval_method_is_used_throughout(run: Path, rows: list[Row]) -> None:
+    by_frame = _whole(run, rows, interval="frame")
+    assert {interval.method for interval in by_frame.intervals.values()} == {"frame"}
+    assert {group.interval.method for groups in by_frame.groups.values() for group in groups} == {"frame"}
+    assert by_frame.intervals["roc_auc"].reason == "--interval frame is for shares of frames"
+    assert by_frame.coverage is not None
+    assert by_frame.coverage.method.startswith("by frame")
+    with pytest.raises(UsageError, match="interval must be one of"):
+        _whole(run, rows, interval="normal")
 
 
 def test_the_best_rule_without_pixels_is_scored_on_the_same_frames(run: Path, rows: list[Row]) -> None:
@@ -163,7 +209,13 @@ def test_stored_evaluation_is_sealed_and_replaced(run: Path, rows: list[Row]) ->
     assert stored["schema"] == 1
     assert stored["metrics"]["accuracy"] == first.metrics.accuracy
     assert stored["intervals"]["accuracy"]["lower"] == first.intervals["accuracy"].lower
+    assert stored["coverage"]["nominal"] == 0.95
+    assert "selection" not in stored
     lines = list(csv.DictReader((first.path / "frames.csv").read_text().splitlines()))
+    assert [*lines[0]][-4:] == ["saturated", "flags", "logit_galaxy", "logit_NSC"]
+    logits = np.array([[float(line["logit_galaxy"]), float(line["logit_NSC"])] for line in lines])
+    chances = np.exp(logits[:, 1]) / np.exp(logits).sum(axis=1)
+    np.testing.assert_allclose(chances, [float(line["p_NSC"]) for line in lines], rtol=1e-12)
     assert [line["path"] for line in lines] == [frame.path for frame in first.frames]
     assert float(lines[0]["p_galaxy"]) + float(lines[0]["p_NSC"]) == pytest.approx(1)
     other = evaluate(run, split="val")

@@ -6,10 +6,11 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 
 from zoo.errors import UsageError
 from zoo.evaluation.paired import difference_interval, mcnemar_p, sign_flip_p, smallest_p, target_sums
+from zoo.intervals import degrees_of_freedom
 
 
 def brute_force(sums: list[int]) -> float:
@@ -90,7 +91,9 @@ def test_difference_interval_equals_a_hand_calculation() -> None:
     interval = difference_interval([2, 0, -1, 1], [10, 10, 20, 10])
     without = np.array([0 / 40, 2 / 40, 3 / 30, 1 / 40])
     variance = 3 / 4 * ((without - without.mean()) ** 2).sum()
-    half = 3.182446305284263 * variance**0.5  # Student's t, 3 degrees of freedom, 97.5 %
+    degrees = degrees_of_freedom(np.array([10.0, 10.0, 20.0, 10.0]))
+    assert 1 < degrees < 3
+    half = t.ppf(0.975, degrees) * variance**0.5
     assert interval.estimate == pytest.approx(2 / 50)
     assert interval.lower == pytest.approx(2 / 50 - half)
     assert interval.upper == pytest.approx(2 / 50 + half)

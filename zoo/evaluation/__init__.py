@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 _HOME = {
     "Comparison": "comparison",
     "Evaluation": "result",
-    "Interval": "result",
+    "Interval": "score_intervals",
     "Metrics": "metrics",
     "ShortcutScore": "result",
-    "accuracy_interval": "result",
+    "accuracy_interval": "score_intervals",
     "compare": "comparison",
     "evaluate": "measure",
 }

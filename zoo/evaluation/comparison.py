@@ -6,6 +6,7 @@ Nothing is run: the runs hold the outcome of every frame. The statistics are tho
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -18,7 +19,7 @@ from zoo.evaluation.choice import align, choose
 from zoo.evaluation.paired import difference_interval, mcnemar_p, sign_flip_p, smallest_p, target_sums
 from zoo.evaluation.result import Evaluation
 from zoo.evaluation.stored import Measured, from_evaluation, read_evaluations
-from zoo.intervals import LEVEL, Interval, accuracy_interval, holm
+from zoo.intervals import DEFAULT, LEVEL, Coverage, Interval, accuracy_interval, check_request, holm, simulated_coverage
 
 ALPHA = 1.0 - LEVEL
 
@@ -91,6 +92,7 @@ class Comparison:
         pairs: every two of them, in the order of the standings.
         verdict: one sentence.
         notes: what a reader should know, one line each.
+        coverage: how often intervals like that of the first run's accuracy held the truth in simulation.
     """
 
     data: str
@@ -103,10 +105,16 @@ class Comparison:
     pairs: tuple[Pair, ...]
     verdict: str
     notes: tuple[str, ...] = ()
+    coverage: Coverage | None = None
 
 
 def compare(
-    runs: Sequence[str | os.PathLike[str] | Evaluation], *, data: str | None = None, split: str | None = None, common: bool = False
+    runs: Sequence[str | os.PathLike[str] | Evaluation],
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    common: bool = False,
+    interval: str = DEFAULT,
 ) -> Comparison:
     """Compare runs on frames that each of them was evaluated on; nothing is evaluated.
 
@@ -115,14 +123,16 @@ def compare(
             returned. One that is given again, through a link for instance, counts once; ``notes`` says so.
         data, split: take only evaluations of data and splits of these names; needed where the runs share several.
         common: compare on the frames that every run was scored on, where these are not the same.
+        interval: method of the intervals of the accuracies, one of `zoo.intervals.METHODS`; differences have the jackknife's.
 
     Raises:
-        UsageError: fewer than two different runs, or they share several lists of frames. StorageError: there is no such run, or a file was
-            changed.
+        UsageError: fewer than two different runs, they share several lists of frames, or the method is unknown.
+        StorageError: there is no such run, or a file was changed.
         DataError: the runs hold no evaluation of the same frames, were scored on different ones, or disagree about a frame's label.
 
     Example: >>> zoo.compare(["runs/a", "runs/b"]).verdict
     """
+    check_request(LEVEL, interval)
     if len(runs) < 2:
         raise UsageError(f"got {len(runs)} run, expected at least two to compare")
     held = [[from_evaluation(run)] if isinstance(run, Evaluation) else read_evaluations(run) for run in runs]
@@ -130,7 +140,7 @@ def compare(
     kept, repeated = _drop_repeated(names, [_identity(run, one) for run, one in zip(runs, held, strict=True)])
     chosen, notes = choose([names[i] for i in kept], [held[i] for i in kept], data=data, split=split, common=common)
     keys, n_left_out = align(chosen, common=common)
-    return _rank(_titles(chosen), chosen, keys, n_left_out, [*repeated, *notes])
+    return _rank(_titles(chosen), chosen, keys, n_left_out, [*repeated, *notes], interval)
 
 
 def _identity(run: object, held: Sequence[Measured]) -> object:
@@ -159,7 +169,12 @@ def _titles(chosen: Sequence[Measured]) -> list[str]:
 
 
 def _rank(
-    titles: Sequence[str], chosen: Sequence[Measured], keys: Sequence[tuple[str, ...]], n_left_out: int, notes: Sequence[str]
+    titles: Sequence[str],
+    chosen: Sequence[Measured],
+    keys: Sequence[tuple[str, ...]],
+    n_left_out: int,
+    notes: Sequence[str],
+    method: str,
 ) -> Comparison:
     """Test every two runs on the frames of ``keys`` and put them in order."""
     rights = [np.array([measured.outcomes[key].right for key in keys]) for measured in chosen]
@@ -184,7 +199,7 @@ def _rank(
                 precision=measured.precision,
                 parameters=measured.parameters,
                 time_s=measured.time_s,
-                accuracy=accuracy_interval(rights[i], targets),
+                accuracy=accuracy_interval(rights[i], targets, method=method),
                 behind=pair.difference if pair else None,
                 p_adjusted=pair.p_adjusted if pair else None,
                 seen=tuple(target for target in measured.seen if target in present),
@@ -203,6 +218,7 @@ def _rank(
         pairs=tuple(pairs),
         verdict=_verdict_of_two(pairs[0], len(present), alike) if len(pairs) == 1 else _verdict_of_many(standings),
         notes=tuple(notes),
+        coverage=simulated_coverage(list(Counter(targets).values()), standings[0].accuracy.estimate, method=method),
     )
 
 

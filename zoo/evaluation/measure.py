@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
 import os
 import re
 import time
@@ -13,23 +12,31 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 import zoo
 from zoo import storage
+from zoo.calibration import softmax
 from zoo.data import DataSet, Row
 from zoo.data.baselines import Baselines
 from zoo.data.cache import CachedFrames, open_cache
 from zoo.errors import DataError, UsageError, ZooError
 from zoo.evaluation import metrics
+from zoo.evaluation.breakdown import group_frames
+from zoo.evaluation.facts import FACTS, read_facts, tell_facts
 from zoo.evaluation.inference import Classifier, FittedPipeline, classify, list_other_products, other_product, refusal_code
-from zoo.evaluation.result import Baseline, Evaluation, FrameResult, group_frames, score_intervals
+from zoo.evaluation.reliability import measure_reliability
+from zoo.evaluation.result import Evaluation, FrameResult
+from zoo.evaluation.rivals import few_targets, find_gain, score_baselines
+from zoo.evaluation.score_intervals import score_intervals
 from zoo.evaluation.selection import Selection, select_data, split_seen
 from zoo.evaluation.shortcut import score_shortcuts
 from zoo.evaluation.stored import EVALUATIONS_FOLDER, FRAMES_NAME, RESULT_NAME, SCHEMA
-from zoo.intervals import METHOD, accuracy_interval
+from zoo.intervals import DEFAULT, LEVEL, METHODS, accuracy_interval, check_request, simulated_coverage
 from zoo.models import LoadedModel, count_parameters, load
 
 Report = Callable[[str, int, int], None]
@@ -53,6 +60,7 @@ def evaluate(
     allow_product: bool = False,
     store: bool = True,
     frame_cache: int | str = "off",
+    interval: str = DEFAULT,
     progress: Report | None = None,
     notify: Callable[[str], object] | None = None,
 ) -> Evaluation:
@@ -71,6 +79,7 @@ def evaluate(
         allow_product: also score frames of products that the run was not trained on; otherwise they are refused.
         store: whether to write the result to ``evaluations/`` of the run; one of the same model and frames is replaced.
         frame_cache: bytes, or a text such as ``20GB``, for preprocessed frames kept on disk, see `zoo.data.cache`.
+        interval: method of the intervals: ``jackknife``, ``bootstrap`` or ``frame``, see `zoo.intervals.METHODS`.
         progress: called with the name of a stage, how many units of it are done, and how many there are.
         notify: as for `zoo.predict`.
 
@@ -84,6 +93,7 @@ def evaluate(
     """
     if workers < 0:
         raise UsageError(f"workers must be >= 0, got {workers}")
+    check_request(LEVEL, interval)
     loaded = run if isinstance(run, LoadedModel) else load(run)
     classifier = Classifier(loaded, device=device, precision=precision, notify=notify)
     frames_per_pass = classifier.batch_size(batch_size)
@@ -107,7 +117,7 @@ def evaluate(
     }
     if not any(frame.status == "ok" for frame in frames):
         raise DataError(f"{chosen.data.name}: none of {len(frames)} frames could be read; the first: {frames[0].message}")
-    result = _score(loaded, chosen, frames, workers, report)
+    result = _score(loaded, chosen, frames, workers, interval, report)
     return _store(loaded, result, chosen, facts) if store and loaded.run is not None else result
 
 
@@ -127,15 +137,12 @@ class _Reader:
         )
         try:
             key = self.cached.key(row) if self.cached else None
-            image, facts = (self.cached.cache.load(key) if self.cached and key else None) or (None, {})
+            image, facts = self._load(key)
             frame = None
             if image is None:
                 frame = self.data.open(row)
-                facts = {name: getattr(frame.info, name) for name in ("rootname", "instrument", "filter", "product", "exptime")}
-                facts["adapted"] = self.pipeline.adapts(frame)
-            told = {name: getattr(row, name) or facts[name] for name in ("rootname", "instrument", "filter", "product")}
-            exptime = facts["exptime"] if math.isnan(row.exptime) else row.exptime
-            result = replace(result, **told, exptime=exptime, adapted=facts["adapted"])
+                facts = {**read_facts(self.data, row, frame), "adapted": self.pipeline.adapts(frame)}
+            result = replace(result, **tell_facts(row, facts), adapted=facts["adapted"])
             if message := other_product(result.product, self.products):
                 return [(replace(result, status="refused", code="other-product", message=f"{path}: {message}"), None)]
             if frame is not None:
@@ -145,6 +152,11 @@ class _Reader:
             return [(result, image)]
         except (ZooError, OSError) as error:
             return [(replace(result, status="refused", code=refusal_code(error), message=str(error)), None)]
+
+    def _load(self, key: str | None) -> tuple[Tensor | None, Mapping[str, Any]]:
+        """The image and the facts that the cache holds; nothing where one of the facts is lacking, which an older zoo did not keep."""
+        found = self.cached.cache.load(key) if self.cached and key else None
+        return found if found is not None and found[1].keys() >= FACTS else (None, {})
 
 
 def _run(
@@ -160,7 +172,8 @@ def _run(
             yield replace(frame, status="refused", code="non-finite", message=f"{frame.path}: the model gave NaN or infinity")
         else:
             chances = classifier.loaded.probabilities(logits)
-            yield replace(frame, predicted=classifier.loaded.labels[int(logits.argmax())], probabilities=tuple(chances.tolist()))
+            called = classifier.loaded.labels[int(logits.argmax())]
+            yield replace(frame, predicted=called, probabilities=tuple(chances.tolist()), logits=tuple(logits.tolist()))
 
 
 def _score(
@@ -168,19 +181,25 @@ def _score(
     chosen: Selection,
     frames: tuple[FrameResult, ...],
     workers: int,
+    method: str,
     report: Report,
 ) -> Evaluation:
     """Compute the scores, intervals, groups and baselines."""
-    shortcuts, frames = score_shortcuts(chosen.rows, frames, loaded.labels)
+    shortcuts, frames, said = score_shortcuts(chosen.rows, frames, loaded.labels)
     rows = [row for row, frame in zip(chosen.rows, frames, strict=True) if frame.status == "ok"]
     ok = [frame for frame in frames if frame.status == "ok"]
     truth = np.array([loaded.labels.index(frame.label) for frame in ok], dtype=np.int64)
     chances = np.array([frame.probabilities for frame in ok], dtype=np.float64)
+    right = chances.argmax(axis=1) == truth
     targets = [frame.target for frame in ok]
     seen = split_seen(loaded, rows)
     new = [frame for frame in ok if frame.target not in seen]
-    accuracy_new = accuracy_interval([f.predicted == f.label for f in new], [f.target for f in new]) if seen and new else None
-    baselines, notes = _baselines(loaded, chosen.data, rows, truth, targets, workers, report)
+    accuracy_new = None
+    if seen and new:
+        accuracy_new = accuracy_interval([f.predicted == f.label for f in new], [f.target for f in new], method=method)
+    guesses, notes = _baselines(loaded, chosen.data, rows, workers, report)
+    scores = metrics.score(truth, chances, targets, loaded.labels)
+    calibration = loaded.calibration
     return Evaluation(
         run=loaded.run or loaded.path,
         model=loaded.name,
@@ -189,15 +208,27 @@ def _score(
         split=chosen.split,
         data_domain=chosen.data.domain,
         labels=loaded.labels,
-        metrics=metrics.score(truth, chances, targets, loaded.labels),
-        intervals=score_intervals(truth, chances, targets, loaded.labels),
-        groups=group_frames(ok),
-        baselines=baselines,
+        metrics=scores,
+        intervals=score_intervals(truth, chances, targets, loaded.labels, method=method),
+        groups=group_frames(ok, method=method),
+        baselines=score_baselines(guesses, right, truth, targets, len(loaded.labels), method=method),
         shortcuts=shortcuts,
         seen=seen,
         accuracy_new=accuracy_new,
         frames=frames,
-        notes=(*chosen.data.notes, *chosen.notes, *_mixture(ok, loaded), *notes),
+        notes=(*chosen.data.notes, *chosen.notes, *_mixture(ok, loaded), *few_targets(scores), *notes),
+        gain=find_gain(right, truth, targets, shortcuts=said, baselines=guesses),
+        calibration=measure_reliability(
+            truth,
+            softmax(np.array([frame.logits for frame in ok], dtype=np.float64)),
+            chances,
+            targets,
+            temperature=loaded.temperature,
+            fitted_targets=0 if calibration is None else len(set(calibration.targets)),
+            method=method,
+        ),
+        coverage=simulated_coverage(list(Counter(targets).values()), scores.accuracy, method=method),
+        selection=chosen,
     )
 
 
@@ -209,25 +240,19 @@ def _mixture(frames: Sequence[FrameResult], loaded: LoadedModel) -> list[str]:
 
 
 def _baselines(
-    loaded: LoadedModel, data: DataSet, rows: Sequence[Row], truth: np.ndarray, targets: Sequence[str], workers: int, report: Report
-) -> tuple[list[Baseline], list[str]]:
-    """Score the baselines that were fitted with the run on the same frames, and say why where that is not possible."""
+    loaded: LoadedModel, data: DataSet, rows: Sequence[Row], workers: int, report: Report
+) -> tuple[dict[str, NDArray[np.int64]], list[str]]:
+    """Return the class that each baseline of the run says of the same frames, and say why where that is not possible."""
     path = None if loaded.run is None else loaded.run / "baselines.json"
     if path is None or not path.is_file():
-        return [], ["the run has no baselines to stand beside the accuracy"]
+        return {}, ["the run has no baselines to stand beside the accuracy"]
     done = itertools.count(1)
     try:
         baselines = Baselines.from_dict(storage.read_json(path))
         given = baselines.predict(data, rows, workers=max(workers, 1), progress=lambda _: report("baselines", next(done), len(rows)))
     except DataError as error:
-        return [], [f"baselines: {error}"]
-    results = []
-    for name, chances in given.items():
-        right = chances.argmax(axis=1) == truth
-        balanced = metrics.balanced_accuracy(metrics.confusion_matrix(truth, chances.argmax(axis=1), len(loaded.labels)))
-        interval = accuracy_interval(right, targets)
-        results.append(Baseline(name, interval.estimate, balanced, interval))
-    return results, []
+        return {}, [f"baselines: {error}"]
+    return {name: chances.argmax(axis=1).astype(np.int64) for name, chances in given.items()}, []
 
 
 def _store(loaded: LoadedModel, result: Evaluation, chosen: Selection, circumstances: Mapping[str, str | float]) -> Evaluation:
@@ -241,7 +266,7 @@ def _store(loaded: LoadedModel, result: Evaluation, chosen: Selection, circumsta
     facts = {
         "schema": SCHEMA,
         "zoo": zoo.__version__,
-        "method": METHOD,
+        "method": METHODS[result.intervals["accuracy"].method],
         **circumstances,
         "model_sha256": weights,
         "rows_sha256": rows,

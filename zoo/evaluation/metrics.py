@@ -225,9 +225,14 @@ def calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = 1
     if not truth.size:
         return float("nan")
     confidence, right = chances.max(axis=1), chances.argmax(axis=1) == truth
-    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    place = confidence_bin(confidence, bins)
     excess = np.bincount(place, weights=right, minlength=bins) - np.bincount(place, weights=confidence, minlength=bins)
     return float(np.abs(excess).sum() / truth.size)
+
+
+def confidence_bin(confidence: Floats, bins: int) -> Integers:
+    """Return ``(N,)``, which of ``bins`` equal bins holds each probability; an upper end belongs to its bin, 0 to the first."""
+    return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
 
 
 def _ratio(above: Integers, below: Integers) -> Floats:

@@ -8,8 +8,8 @@ Test: under the hypothesis that the models are alike, the sum of every target ma
 of pairs, 1935, with the target as the unit). All ``2**G`` patterns are counted, none is sampled: the sums are whole numbers, so their
 distribution follows from one convolution a target (Pagano & Tritchler 1983).
 
-Interval: delete-one-target jackknife of the difference, Student's t with G - 1 degrees of freedom, as `zoo.intervals` but not on
-the logit scale, since a difference may be negative. ``benchmarks/bench_compare.py`` measures both.
+Interval: delete-one-target jackknife of the difference, Student's t with degrees of freedom for unequal targets, as in `zoo.intervals`
+but not on the logit scale, since a difference may be negative. ``benchmarks/bench_compare.py`` measures both.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from zoo.errors import UsageError
-from zoo.intervals import LEVEL, Interval
+from zoo.intervals import LEVEL, Interval, degrees_of_freedom, no_interval
 
 TEST = "sign flips of whole targets, exact, two-sided"
-INTERVAL = "delete-one-target jackknife of the difference, t(G-1)"
+INTERVAL = "delete-one-target jackknife of the difference, Student's t with degrees of freedom for unequal targets"
 
 
 def target_sums(first: ArrayLike, second: ArrayLike, targets: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -83,16 +83,14 @@ def difference_interval(sums: ArrayLike, counts: ArrayLike, *, level: float = LE
     total, n = np.asarray(sums, dtype=np.int64), np.asarray(counts, dtype=np.int64)
     estimate, groups = float(total.sum() / n.sum()), total.size
     if groups < 2:
-        return Interval(estimate, float("nan"), float("nan"), groups, "fewer than 2 targets")
+        return no_interval(estimate, groups, "fewer than 2 targets")
     without = (total.sum() - total) / (n.sum() - n)
     if np.ptp(without) <= 1e-12:
-        return Interval(
-            estimate, float("nan"), float("nan"), groups, "every target has the same difference, so the jackknife variance is 0"
-        )
+        return no_interval(estimate, groups, "every target has the same difference, so the jackknife variance is 0")
     from scipy.special import stdtrit
 
     variance = (groups - 1) / groups * float(np.sum((without - without.mean()) ** 2))
-    half = float(stdtrit(groups - 1, 0.5 + level / 2)) * variance**0.5
+    half = float(stdtrit(degrees_of_freedom(n.astype(np.float64)), 0.5 + level / 2)) * variance**0.5
     return Interval(estimate, max(-1.0, estimate - half), min(1.0, estimate + half), groups)
 
 

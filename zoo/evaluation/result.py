@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from zoo.evaluation import metrics
 from zoo.evaluation.metrics import Metrics
-from zoo.intervals import Interval, accuracy_interval, jackknife, macro_interval
+from zoo.evaluation.reliability import Reliability
+from zoo.intervals import Coverage, Interval
 
-GROUPINGS = ("target", "instrument", "filter")
+if TYPE_CHECKING:
+    from zoo.evaluation.selection import Selection
+
+LATER = ("chip", "offset_arcmin", "signal_to_noise", "filled", "valid", "saturated", "flags")
+"""Columns of the table of frames behind the probabilities, so that the earlier ones stay where they were."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class FrameResult:
         probabilities: one per class of the model, by index; empty when refused.
         adapted: whether the frame has another shape than the model's input, and was padded or cut to fit.
         shortcut: the class that the best column alone says (`ShortcutScore`); empty where there is none.
+        chip: of the detector, as the header numbers it; empty where it does not.
+        offset_arcmin: distance of the middle of the frame from the target; NaN where one of the two is not known.
+        signal_to_noise, filled, valid, saturated: as in `zoo.data.condition.Condition`; NaN where they were not measured.
+        flags: what is odd about the frame, as in `zoo.predict`.
+        logits: what the model gave, one per class; empty when refused.
     """
 
     path: str
@@ -50,11 +56,19 @@ class FrameResult:
     probabilities: tuple[float, ...] = ()
     adapted: bool = False
     shortcut: str = ""
+    chip: str = ""
+    offset_arcmin: float = math.nan
+    signal_to_noise: float = math.nan
+    filled: float = math.nan
+    valid: float = math.nan
+    saturated: float = math.nan
+    flags: tuple[str, ...] = ()
+    logits: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Group:
-    """The accuracy on the frames that share a target, an instrument or a filter; ``shortcut``: that of the best column."""
+    """The accuracy on the frames that share a target, a camera, ...; ``shortcut``: that of the best column, NaN where there is none."""
 
     name: str
     labels: str
@@ -67,12 +81,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a model without a network reaches on the same frames."""
+    """What a model without a network reaches on the same frames; ``gain``: accuracy of the model minus its own, by target."""
 
     name: str
     accuracy: float
     balanced_accuracy: float
     interval: Interval
+    gain: Interval
 
 
 @dataclass(frozen=True)
@@ -98,6 +113,23 @@ class ShortcutScore:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """How much better the model is than the best of all that needs no network.
+
+    Attributes:
+        over: the best of the shortcuts, the baselines and the largest class, such as ``instrument``. kind: ``shortcut``, ``baseline`` or
+            ``majority``.
+        accuracy: what it reaches on the same frames.
+        difference: accuracy of the model minus that, with its interval by target.
+    """
+
+    over: str
+    kind: str
+    accuracy: float
+    difference: Interval
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The outcome of `zoo.evaluate`.
 
@@ -107,7 +139,7 @@ class Evaluation:
         labels: class names by index.
         metrics: the scores over all frames that could be read.
         intervals: score name -> 95 % interval by target; ``recall:CLASS`` for each class.
-        groups: ``target``, ``instrument`` and ``filter`` -> accuracies.
+        groups: ``target``, ``instrument``, ``filter``, ``chip``, ``exposure time`` and ``offset`` -> accuracies.
         baselines: the run's baselines on the same frames; empty where the run has none.
         shortcuts: the best column alone, then all columns together, on the same frames; empty where there is nothing to guess.
         seen: targets that the run was trained or validated on.
@@ -115,6 +147,10 @@ class Evaluation:
         frames: every frame, in the order of the data; the refused ones too.
         notes: what a reader should know, one line each.
         path: where it is stored, or ``None``.
+        gain: over the best of the shortcuts, the baselines and the largest class.
+        calibration: how often the probabilities come true; ``None`` where the frames have no logits.
+        coverage: how often intervals like that of the accuracy held the truth in simulation.
+        selection: the data, opened; ``None`` for an evaluation that was not made in this process.
     """
 
     run: Path
@@ -134,6 +170,10 @@ class Evaluation:
     frames: tuple[FrameResult, ...] = field(repr=False)
     notes: tuple[str, ...] = ()
     path: Path | None = None
+    gain: Gain | None = None
+    calibration: Reliability | None = None
+    coverage: Coverage | None = None
+    selection: Selection | None = field(default=None, repr=False, compare=False)
 
     @property
     def refused(self) -> tuple[FrameResult, ...]:
@@ -142,7 +182,8 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the scored frames as plain values; NaN stays NaN."""
-        plain = asdict(self)
+        plain = asdict(replace(self, frames=(), selection=None))
+        del plain["selection"]
         plain["frames"] = len(self.frames)
         plain["refused"] = [
             {name: getattr(frame, name) for name in ("path", "hdu", "plane", "target", "label", "code", "message")}
@@ -151,80 +192,22 @@ class Evaluation:
         return plain
 
     def frames_csv(self) -> str:
-        """Return one line per frame: where it is, what it is, what it was called and with which probabilities."""
+        """Return one line per frame: where it is, what it is, what it was called and with which probabilities, and its condition."""
         out = io.StringIO(newline="")
         writer = csv.writer(out, lineterminator="\n")
-        names = [name for name in FrameResult.__dataclass_fields__ if name != "probabilities"]
-        writer.writerow([*names, *(f"p_{label}" for label in self.labels)])
+        names = [name for name in FrameResult.__dataclass_fields__ if name not in ("probabilities", "logits", *LATER)]
+        writer.writerow([*names, *(f"p_{label}" for label in self.labels), *LATER, *(f"logit_{label}" for label in self.labels)])
+        nothing = ("",) * len(self.labels)
         for frame in self.frames:
-            chances = frame.probabilities or ("",) * len(self.labels)
-            writer.writerow([*(_cell(getattr(frame, name)) for name in names), *(_cell(value) for value in chances)])
+            told = (getattr(frame, name) for name in names)
+            later = (getattr(frame, name) for name in LATER)
+            cells = (*told, *(frame.probabilities or nothing), *later, *(frame.logits or nothing))
+            writer.writerow([_cell(value) for value in cells])
         return out.getvalue()
 
 
-def score_intervals(
-    labels: NDArray[np.int64], chances: NDArray[np.float64], targets: Sequence[str], names: Sequence[str]
-) -> dict[str, Interval]:
-    """Return the 95 % intervals by target of every score in [0, 1].
-
-    Recall and precision of a class are accuracies of the frames that are, or are called, of it, and count only the targets of those frames.
-
-    Args:
-        labels: ``(N,)`` class indices. chances: ``(N, K)``. targets: of each frame. names: the classes, by index.
-    """
-    called = chances.argmax(axis=1)
-    right = called == labels
-    held = np.asarray(targets)
-
-    def matrix_score(reduce: Callable[[NDArray[np.int64]], float]) -> Interval:
-        return jackknife(lambda mask: reduce(metrics.confusion_matrix(labels[mask], called[mask], len(names))), targets)
-
-    def ranking_score(rank: Callable[[ArrayLike, ArrayLike], float]) -> Interval:
-        return jackknife(
-            lambda mask: metrics.headline(np.array([rank(labels[mask] == index, chances[mask, index]) for index in range(len(names))])),
-            targets,
-        )
-
-    def among(mask: NDArray[np.bool_]) -> Interval:
-        if not mask.any():
-            return Interval(float("nan"), float("nan"), float("nan"), 0, "no frames")
-        return accuracy_interval(right[mask], held[mask].tolist())
-
-    recalls = {f"recall:{name}": among(labels == index) for index, name in enumerate(names)}
-    two = len(names) == 2
-    return {
-        "accuracy": accuracy_interval(right, targets),
-        "balanced_accuracy": matrix_score(metrics.balanced_accuracy),
-        "macro_target_accuracy": macro_interval(right, targets),
-        "precision": among(called == 1) if two else matrix_score(lambda matrix: metrics.headline(metrics.precision(matrix))),
-        "recall": among(labels == 1) if two else matrix_score(lambda matrix: metrics.headline(metrics.recall(matrix))),
-        "f1": matrix_score(lambda matrix: metrics.headline(metrics.f1(matrix))),
-        "roc_auc": ranking_score(metrics.roc_auc),
-        "average_precision": ranking_score(metrics.average_precision),
-        **recalls,
-    }
-
-
-def group_frames(frames: Sequence[FrameResult]) -> dict[str, list[Group]]:
-    """Return the accuracy by target, instrument and filter, by name; what has no name is ``unknown``."""
-    groups: dict[str, list[Group]] = {}
-    for grouping in GROUPINGS:
-        members: dict[str, list[FrameResult]] = {}
-        for frame in frames:
-            members.setdefault(getattr(frame, grouping) or "unknown", []).append(frame)
-        groups[grouping] = [_group(name, members[name]) for name in sorted(members)]
-    return groups
-
-
-def _group(name: str, frames: Sequence[FrameResult]) -> Group:
-    right = [frame.predicted == frame.label for frame in frames]
-    targets = [frame.target for frame in frames]
-    interval = accuracy_interval(right, targets)
-    labels = " ".join(sorted({frame.label for frame in frames}))
-    shortcut = float(np.mean([frame.shortcut == frame.label for frame in frames])) if all(frame.shortcut for frame in frames) else np.nan
-    return Group(name, labels, len(frames), len(set(targets)), interval.estimate, interval, shortcut)
-
-
 def _cell(value: object) -> object:
-    """Write NaN and None as empty, everything else as it is."""
+    """Write NaN and None as empty, several words with spaces between them, everything else as it is."""
+    if isinstance(value, tuple):
+        return " ".join(value)
     return "" if value is None or (isinstance(value, float) and value != value) else value

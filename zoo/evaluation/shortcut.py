@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zoo.auditing.shortcuts import Shortcut, find_best
 from zoo.auditing.table import read_table
@@ -21,7 +22,7 @@ from zoo.evaluation.result import FrameResult, ShortcutScore
 
 def score_shortcuts(
     rows: Sequence[Row], frames: Sequence[FrameResult], labels: Sequence[str]
-) -> tuple[list[ShortcutScore], tuple[FrameResult, ...]]:
+) -> tuple[list[ShortcutScore], tuple[FrameResult, ...], dict[str, NDArray[np.int64]]]:
     """Find what the best column, and all of them together, say of the frames that the model scored.
 
     Args:
@@ -30,19 +31,21 @@ def score_shortcuts(
         labels: class names by index.
 
     Returns: the best column, then all columns together; empty where there is nothing to guess: one class, one target, or columns without
-        two values. And the frames, those that were scored with the class that the best column says.
+        two values. The frames, those that were scored with the class that the best column says. And, by the name of each rule, the class
+        index that it says of each frame that was scored.
     """
     scored = [place for place, frame in enumerate(frames) if frame.status == "ok"]
     ok = [frames[place] for place in scored]
     found = find_best(read_table([("frames", Manifest(tuple(map(_told, (rows[place] for place in scored), ok)), Path()))]))
     answers = dict(zip(scored, found[0][1], strict=True)) if found else {}
     told = tuple(replace(frame, shortcut=answers.get(place, "")) for place, frame in enumerate(frames))
-    return [_score(shortcut, said, ok, labels) for shortcut, said in found], told
+    guesses = {shortcut.name: np.array([labels.index(name) for name in said], dtype=np.int64) for shortcut, said in found}
+    return [_score(shortcut, guesses[shortcut.name], ok, labels) for shortcut, _ in found], told, guesses
 
 
-def _score(shortcut: Shortcut, said: Sequence[str], frames: Sequence[FrameResult], labels: Sequence[str]) -> ShortcutScore:
+def _score(shortcut: Shortcut, called: NDArray[np.int64], frames: Sequence[FrameResult], labels: Sequence[str]) -> ShortcutScore:
     """One rule beside the model."""
-    truth, called = (np.array([labels.index(name) for name in names]) for names in ([frame.label for frame in frames], said))
+    truth = np.array([labels.index(frame.label) for frame in frames])
     sums, counts = target_sums([frame.predicted == frame.label for frame in frames], called == truth, [frame.target for frame in frames])
     return ShortcutScore(
         name=shortcut.name,
