@@ -68,10 +68,11 @@ def make_run(
     config: str = "",
     geometry: str = "resize",
     frame_size: tuple[int, int] | None = None,
+    model_name: str = "level",
 ) -> Path:
-    """Write a run directory around an untrained `Level`; needs `tiny_registry`."""
-    entry = get_registry().get("models", "level")
-    model = zoo.create_model("level", num_classes=len(labels), input_shape=shape)
+    """Write a run directory around an untrained `Level`, or another model; needs `tiny_registry`."""
+    entry = get_registry().get("models", model_name)
+    model = zoo.create_model(model_name, num_classes=len(labels), input_shape=shape)
     pipeline = zoo.Pipeline(steps)
     card = make_card(
         entry,

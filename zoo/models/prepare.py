@@ -73,7 +73,7 @@ def prepare_inference(
         raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     dtype = PRECISIONS[precision]
     try:
-        twin = _share(model, device)
+        twin = share_weights(model, device)
     except Exception as error:  # whatever the attributes of a plugin's model raise when they are copied
         return Prepared(_as_it_is(model, device), precision, folded=0, plain_because=f"it cannot be copied: {_describe(error)}")
     shape = input_shape or getattr(model, "input_shape", None)
@@ -97,8 +97,8 @@ def why_plain(model: nn.Module) -> str:
     return ""
 
 
-def _share(model: nn.Module, device: torch.device | str | None) -> nn.Module:
-    """A copy in eval mode whose tensors are those of the model, without gradients."""
+def share_weights(model: nn.Module, device: torch.device | str | None) -> nn.Module:
+    """Return a copy in eval mode whose tensors are those of the model (where they need not move), without gradients."""
     memo: dict[int, Tensor] = {
         id(parameter): nn.Parameter(parameter.detach().to(device), requires_grad=False) for parameter in model.parameters()
     }
