@@ -1,4 +1,4 @@
-"""resize, pad and crop: bring a frame of any size to the size a model takes, never stretched.
+"""resize, pad and crop: bring a frame of any size to the size a model takes, never stretched; rebin: coarser pixels on the same field.
 
 A frame that is too large is averaged in blocks, one that is too small is put in the middle of a field of its own sky.
 """
@@ -51,6 +51,7 @@ class Resize:
     unit_in = "physical"
     unit_out = "same"
     random = False
+    sizes_only = True
 
     def __init__(self, *, height: int = 0, width: int = 0, factor: int = 0) -> None:
         if min(height, width, factor) < 0:
@@ -77,6 +78,41 @@ class Resize:
         return x if factor == 1 else x.with_pixels(block_mean(x.decode(), factor))
 
 
+class Rebin:
+    """Make the pixels coarser and keep the size of the frame: every block gets its mean.
+
+    A block holds the charge of its pixels with their own noise, as if they were added after the readout, so its relative noise is that of
+    ``factor`` x ``factor`` readings; a detector with such pixels reads once and has less.
+
+    Args:
+        factor: side of a block in pixels, >= 1.
+    Raises: UsageError: if it is smaller.
+    """
+
+    scope = "frame"
+    unit_in = "physical"
+    unit_out = "same"
+    random = False
+
+    def __init__(self, *, factor: int = 2) -> None:
+        if factor < 1:
+            raise UsageError(f"rebin: factor must be >= 1, got {factor}")
+        self.factor = factor
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """The same shape."""
+        return shape
+
+    def __call__(self, x: Frame, *, generator: torch.Generator | None = None, out: Tensor | None = None) -> Frame:
+        """Average blocks, the last ones over what is there; a pixel without a value does not count and gets the mean of its block."""
+        if self.factor == 1:
+            return x
+        _, height, width = x.shape
+        coarse = block_mean(x.decode(), self.factor)
+        fine = coarse.repeat_interleave(self.factor, 1)[:, :height].repeat_interleave(self.factor, 2)[..., :width]
+        return x.with_pixels(fine.contiguous() if out is None or out.shape != fine.shape else out.copy_(fine))
+
+
 class _Sized:
     """A step that gives frames of one fixed size."""
 
@@ -84,6 +120,7 @@ class _Sized:
     unit_in = "any"
     unit_out = "same"
     random = False
+    sizes_only = True
 
     def __init__(self, *, height: int = 2048, width: int = 4096) -> None:
         if min(height, width) < 1:

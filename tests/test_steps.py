@@ -36,6 +36,22 @@ class Scripted:
         return x.with_pixels(torch.add(x.decode(), 1.0, out=out))
 
 
+class Framing(Scripted):
+    """Brings frames to 9 x 9."""
+
+    sizes_only = True
+
+    def __init__(self) -> None:
+        super().__init__("frame", "any", "same")
+
+    def output_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        return (1, 9, 9)
+
+    def __call__(self, x: Any, *, generator: Any = None, out: Any = None) -> Any:
+        _, height, width = x.shape
+        return x if x.shape == (1, 9, 9) else x.with_pixels(torch.nn.functional.pad(x.decode(), (0, 9 - width, 0, 9 - height)))
+
+
 class Plugin:
     """Registers scripted steps."""
 
@@ -171,7 +187,12 @@ def test_run_frame_writes_into_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "specs", [[], ["overscan"], ["normalize"], ["blur"], ["resize:factor=2"], ["pad:height=9,width=9"], ["crop:height=3,width=2"]]
+    "specs",
+    [
+        *([], ["overscan"], ["normalize"], ["blur"], ["resize:factor=2"], ["pad:height=9,width=9"], ["crop:height=3,width=2"]),
+        *(["normalize", "pad:height=9,width=9"], ["normalize", "pad:height=6,width=8"], ["normalize", "crop:height=3,width=2"]),
+        ["resize:factor=1", "normalize", "crop:height=6,width=8", "pad:height=6,width=8"],
+    ],
 )
 def test_run_frame_gives_the_same_with_and_without_out(specs: list[str]) -> None:
     pipeline = Pipeline(specs)
@@ -183,6 +204,21 @@ def test_run_frame_gives_the_same_with_and_without_out(specs: list[str]) -> None
         assert torch.equal(out, result)
         assert tuple(result.shape) == pipeline.output_shape(frame.shape)
         assert torch.equal(frame.pixels, before)
+
+
+def test_run_frame_writes_into_out_before_steps_that_find_the_size_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, out = Pipeline(["resize:height=6", "normalize", "pad:height=6,width=8"]), torch.empty(1, 6, 8)
+    monkeypatch.setattr(Frame, "decode", None)  # what would copy the result into its place
+    assert pipeline.run_frame(electrons(), out=out) is out
+
+
+def test_run_frame_gives_out_to_no_step_whose_result_is_framed_later() -> None:
+    steps = {"plain": lambda: Scripted("frame", "any", "same"), "framing": Framing}
+    pipeline = Pipeline(["plain", "framing"], Registry.from_plugins([Plugin(steps)]))
+    plain, out = pipeline.frame_steps[0], torch.empty(1, 9, 9)
+    pipeline.run_frame(electrons(), out=out)
+    pipeline.run_frame(read_frame(np.zeros((9, 9), dtype=np.float32)), out=out)
+    assert [call[1] is None for call in plain.calls] == [True, False]  # type: ignore[attr-defined]
 
 
 def test_run_frame_refuses_out_of_another_shape() -> None:

@@ -35,6 +35,9 @@ class Step(Protocol):
         random: whether it draws. ``True``: only in training; the step is left out where there is no generator (evaluation, prediction).
             ``"always"``: it is part of what the frame is; without a generator the pipeline gives it one that depends on the frame's pixels
             and on the option ``seed`` of the step, so that a frame gets the same noise whenever and wherever it is read.
+
+    A step may also have ``sizes_only = True``: it brings frames to a size, does nothing else, and returns one that has it as it is. The
+    step before it can then write straight into the result of the pipeline.
     """
 
     scope: str
@@ -185,14 +188,16 @@ class Pipeline:
         """Apply the frame part and return a frame, which knows its unit and where it comes from; what `overscan` left pending stays so.
 
         Args:
-            frame, generator: as for `run_frame`. out: where the last step may write.
+            frame, generator: as for `run_frame`. out: where the last step that changes the frame may write.
         """
         active = [place for place, step in enumerate(self.frame_steps) if generator is not None or step.random in (False, "always")]
         own = self._own_generators(frame) if generator is None else {}
-        for place in active:
+        for number, place in enumerate(active):
             step = self.frame_steps[place]
             draws = own.get(place, generator) if step.random else None
-            frame = step(frame, generator=draws, out=out if place == active[-1] else None)
+            later = [self.frame_steps[other] for other in active[number + 1 :]]
+            last = out is not None and frame.pixels is not out and _is_last(step, later, frame.shape)
+            frame = step(frame, generator=draws, out=out if last else None)
         return frame
 
     def _own_generators(self, frame: Frame) -> dict[int, Generator]:
@@ -224,6 +229,14 @@ class Pipeline:
             if generators is not None or not step.random:
                 batch = step(batch, generator=generators if step.random else None)
         return batch
+
+
+def _is_last(step: Step, later: Sequence[Step], shape: Shape) -> bool:
+    """Whether what a step makes of a frame of ``shape`` is what the steps after it give as well."""
+    if not all(getattr(other, "sizes_only", False) for other in later):
+        return False
+    made = step.output_shape(shape) if later else shape
+    return all(other.output_shape(made) == made for other in later)
 
 
 def default_pipeline(input_shape: Sequence[int]) -> list[dict[str, Any]]:
