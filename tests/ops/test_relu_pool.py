@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from zoo.errors import UsageError
 from zoo.ops.relu_pool import relu_pool
 
 SIZES = [((4, 4), (2, 2), (0, 0)), ((3, 2), (2, 3), (1, 0)), ((2, 2), (2, 2), (0, 0))]
@@ -47,3 +48,32 @@ def test_relu_pool_opcheck() -> None:
     torch.library.opcheck(torch.ops.zoo.relu_pool.default, (image, *sizes))
     out, places = torch.ops.zoo.relu_pool(image.detach(), *sizes)
     torch.library.opcheck(torch.ops.zoo.relu_pool_backward.default, (torch.ones_like(out), places, 9, 10, *sizes))
+    torch.library.opcheck(torch.ops.zoo.relu_pool.out, (image.detach(), *sizes), {"out": torch.empty_like(out)})
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch._dynamo itself does it
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_relu_pool_writes_into_out(sizes: Any) -> None:
+    image = torch.randn(2, 5, 31, 40)
+    image[1, 2, 3, 4] = torch.nan
+    want = relu_pool(image, *sizes)
+    out = torch.empty((*want.shape[:3], 2 * want.shape[3]))[..., ::2]
+    assert relu_pool(image, *sizes, out=out) is out
+    assert torch.equal(out.nan_to_num(-1), want.nan_to_num(-1))
+    compiled = torch.compile(lambda given, result: relu_pool(given, *sizes, out=result), fullgraph=True, backend="aot_eager")
+    result = torch.empty_like(want)
+    compiled(image, result)
+    assert torch.equal(result.nan_to_num(-1), want.nan_to_num(-1))
+
+
+def test_relu_pool_refuses_an_unfit_out() -> None:
+    image, sizes = torch.randn(1, 2, 16, 16), ((2, 2), (2, 2), (0, 0))
+    for out, message in (
+        (torch.empty(1, 2, 8, 7), r"out must have shape \(1, 2, 8, 8\)"),
+        (torch.empty(1, 2, 8, 8, dtype=torch.float64), "out must be one of torch.float32"),
+        (image[:, :, :8, :8], "must not share memory"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            relu_pool(image, *sizes, out=out)
+    with pytest.raises(UsageError, match="where a gradient is required"):
+        relu_pool(image.requires_grad_(), *sizes, out=torch.empty(1, 2, 8, 8))

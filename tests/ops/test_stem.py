@@ -271,6 +271,50 @@ def test_opcheck(dtype: torch.dtype) -> None:
     torch.library.opcheck(torch.ops.zoo.stem_moments_backward.default, (*backward, *arguments[3:5], dtype, True))
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
+@pytest.mark.parametrize("training", [True, False])
+def test_stem_writes_into_out(kernel: str, training: bool, layout: torch.memory_format) -> None:
+    inputs = tensors("hrcn", torch.float32, grad=False)
+    running = [torch.zeros(5), torch.ones(5)]
+    want = stem(*inputs, *[tensor.clone() for tensor in running], training=training, **sizes_of("hrcn"))
+    out = torch.empty_like(want, memory_format=layout)
+    assert stem(*inputs, *running, training=training, out=out, **sizes_of("hrcn")) is out
+    assert torch.equal(out, want)
+
+
+def test_stem_out_opcheck() -> None:
+    image, weight, bias, *lists = op_arguments("resnet", torch.float32, keep=False)[:8]
+    out, _ = torch.ops.zoo.stem(image, weight.detach(), bias, *lists, torch.float32, False, 0)
+    torch.library.opcheck(torch.ops.zoo.stem.out, (image, weight.detach(), bias, *lists, 0), {"out": torch.empty_like(out)})
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch._dynamo itself does it
+def test_stem_with_out_compiles_as_one_graph() -> None:
+    inputs = tensors("hrcn", torch.float32, grad=False)
+
+    def run(out: Tensor) -> Tensor:
+        return stem(*inputs[:3], out=out, **sizes_of("hrcn"))
+
+    want = stem(*inputs[:3], **sizes_of("hrcn"))
+    out = torch.empty(want.shape)  # dynamo takes no other than a contiguous one
+    torch.compile(run, fullgraph=True, backend="aot_eager")(out)
+    assert torch.equal(out, want)
+
+
+def test_an_unfit_out_is_refused() -> None:
+    image, weight, bias, _, _ = tensors("hrcn", torch.float32, grad=False)
+    want = stem(image, weight, bias, **sizes_of("hrcn"))
+    for out, message in (
+        (want[:1], r"out must have shape \(2, 5, 10, 12\)"),
+        (want.double(), "out must be one of torch.float32"),
+        (want[:1].expand(want.shape), "must not have elements that share memory"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            stem(image, weight, bias, out=out, **sizes_of("hrcn"))
+    with pytest.raises(UsageError, match="where a gradient is required"):
+        stem(image, weight.requires_grad_(), bias, out=want, **sizes_of("hrcn"))
+
+
 def test_gradient_without_places_is_refused() -> None:
     out, _ = torch.ops.zoo.stem(*op_arguments("hrcn", torch.float64, keep=False))
     with pytest.raises(RuntimeError, match="keep_places=False"):

@@ -33,7 +33,12 @@ def check_out(image: Tensor, out: Tensor) -> None:
             raise UsageError(f"out must have the {name} of the image, {expected}, got {got}")
     if any(size > 1 and stride == 0 for size, stride in zip(out.shape, out.stride(), strict=True)):
         raise UsageError("out must not have pixels that share memory, got an expanded tensor; call out.contiguous()")
-    if torch.is_grad_enabled() and (image.requires_grad or out.requires_grad):
+    check_gradient(image, out)
+
+
+def check_gradient(*tensors: Tensor | None) -> None:
+    """Refuse ``out``, which no gradient goes through, where one of these tensors requires a gradient."""
+    if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
         raise UsageError("out cannot be used where a gradient is required; leave it out, or work under torch.no_grad()")
 
 

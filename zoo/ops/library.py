@@ -64,6 +64,23 @@ def define_op(schema: str, kernel: Callable[..., Any], fake: Callable[..., Any])
     _KERNELS[f"zoo::{name}"] = kernel
 
 
+def define_out(schema: str, write: Callable[..., None]) -> None:
+    """Define the form of an op of `define_op` that writes into ``out`` and, as in `register_op`, returns nothing.
+
+    Args:
+        schema: ``"halves.out(Tensor x, *, Tensor(a!) out) -> ()"``.
+        write: the op, on every device; called with the arguments of the schema, ``out`` by name.
+    """
+
+    def fake(*args: Any, out: Tensor) -> None:
+        return None
+
+    name = schema.partition("(")[0]
+    _LIBRARY.define(schema)  # type: ignore[no-untyped-call]
+    _LIBRARY.impl(name, write, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    torch.library.register_fake(f"zoo::{name}", fake, lib=_LIBRARY)
+
+
 def kernel_of(operation: torch._ops.OpOverload) -> Callable[..., Any] | None:
     """Return what computes an op of `define_op`, and ``None`` for all others: with fake tensors it shows what memory it needs."""
     return _KERNELS.get(operation.name())  # type: ignore[no-untyped-call]

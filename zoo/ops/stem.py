@@ -15,7 +15,9 @@ from torch import Tensor
 
 import zoo.ops.stem_kernels  # noqa: F401 - defines the ops
 from zoo.errors import UsageError
+from zoo.ops.checks import check_gradient
 from zoo.ops.native import DTYPE_CODES
+from zoo.ops.raw import check_out
 from zoo.ops.stem_strips import Geometry, Pair
 
 
@@ -38,6 +40,7 @@ def stem(
     eps: float = 1e-5,
     strip: int | None = None,
     reduce: Callable[[Tensor], Tensor] | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return ``max_pool2d(relu(batch_norm(conv2d(image, weight, bias), ...)))``, the full-resolution map never being in memory.
 
@@ -59,8 +62,10 @@ def stem(
         strip: pooled rows at a time, where strips are computed by torch; chosen for about 32 MiB if absent.
         reduce: adds up a float64 tensor over the processes that share a batch, differentiable; the statistics are then those of all
             processes together.
+        out: where to write the result, without a copy on the CPU if it lies in channels_last; contiguous in ``torch.compile``;
+            not overlapping the image, and not where a gradient is required.
 
-    Returns: ``(N, K, rows, columns)``, newly allocated; on the CPU in channels_last order.
+    Returns: ``(N, K, rows, columns)``: ``out``, or a new tensor, on the CPU in channels_last order.
 
     Raises:
         UsageError: (a ``ValueError``) an argument has a type, shape or value that it cannot have.
@@ -79,6 +84,9 @@ def stem(
     if (running_mean is None) != (running_var is None):
         raise UsageError("running_mean and running_var belong together, got one of them")
     dtype = _result_dtype(image)
+    if out is not None:
+        check_gradient(image, weight, bias, gamma, beta, out)
+        check_out(out, (image.shape[0], weight.shape[0], *geometry.pooled_size(image, weight)), (dtype,), image)
     exact = weight.double()
     zero = torch.zeros(weight.shape[0], dtype=torch.float64, device=weight.device)
     shift = zero if bias is None else bias.double()
@@ -97,9 +105,12 @@ def stem(
         exact = exact * scale.view(-1, 1, 1, 1)
     elif gamma is not None or beta is not None:
         raise UsageError("gamma and beta need statistics to normalise by, got neither training=True nor running_mean and running_var")
+    if out is not None:
+        torch.ops.zoo.stem.out(image, exact, shift, *geometry, strip or 0, out=out)
+        return out
     keep = torch.is_grad_enabled() and (image.requires_grad or exact.requires_grad or shift.requires_grad)
-    out: Tensor = torch.ops.zoo.stem(image, exact, shift, *geometry, dtype, keep, strip or 0)[0]
-    return out
+    result: Tensor = torch.ops.zoo.stem(image, exact, shift, *geometry, dtype, keep, strip or 0)[0]
+    return result
 
 
 def _pair(name: str, value: int | Pair, least: int) -> Pair:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from zoo.ops import stem_strips
-from zoo.ops.library import define_op
+from zoo.ops.library import define_op, define_out
+from zoo.ops.raw import check_memory
 from zoo.ops.stem_native import is_compiled, patch_moments, pool_compiled, pool_compiled_backward
 from zoo.ops.stem_strips import Geometry
 
@@ -22,14 +23,28 @@ def _geometry(*pairs: Any) -> Geometry:
 
 
 def _stem(image: Tensor, weight: Tensor, bias: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
-    *sizes, dtype, _, strip = options
+    *sizes, _, _, strip = options
     out, places = _empty_stem(image, weight, bias, *options)
-    if is_compiled(image, weight, dtype):
-        pool_compiled(image, weight, bias, _geometry(*sizes), out, places)
-        return out, places
-    with torch.autocast(image.device.type, enabled=False):
-        stem_strips.pool_strips(image, weight, bias, _geometry(*sizes), strip, out, places)
+    _fill_stem(image, weight, bias, _geometry(*sizes), strip, out, places)
     return out, places
+
+
+def _fill_stem(image: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, strip: int, out: Tensor, places: Tensor) -> None:
+    if is_compiled(image, weight, out.dtype):
+        pool_compiled(image, weight, bias, geometry, out, places)
+        return
+    with torch.autocast(image.device.type, enabled=False):
+        stem_strips.pool_strips(image, weight, bias, geometry, strip, out, places)
+
+
+def _write_stem(image: Tensor, weight: Tensor, bias: Tensor, *options: Any, out: Tensor) -> None:
+    *sizes, strip = options
+    check_memory(image, out)
+    ordered = out.is_contiguous(memory_format=torch.channels_last) or not is_compiled(image, weight, out.dtype)
+    target = out if ordered else torch.empty_like(out, memory_format=torch.channels_last)
+    _fill_stem(image, weight, bias, _geometry(*sizes), strip, target, out.new_empty(0, dtype=torch.uint8))
+    if target is not out:
+        out.copy_(target)
 
 
 def _empty_stem(image: Tensor, weight: Tensor, bias: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
@@ -111,6 +126,7 @@ define_op(
     _stem,
     _empty_stem,
 )
+define_out(f"stem.out(Tensor image, Tensor weight, Tensor bias, {_SIZES}, int strip, *, Tensor(a!) out) -> ()", _write_stem)
 define_op(
     f"stem_backward(Tensor grad, Tensor places, Tensor image, Tensor weight, {_SIZES}, bool for_image, int strip)"
     " -> (Tensor, Tensor, Tensor)",
