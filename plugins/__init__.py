@@ -100,6 +100,14 @@ def register_steps(register: Callable[..., None]) -> None:
             "factor": zoo.Option(int, 0, "pixels a block side; 0 with height and width"),
         },
     )
+    register(
+        "rebin",
+        "zoo.plugins.geometry:Rebin",
+        scope="frame",
+        summary="coarser pixels in a frame of the same size: every block gets its mean",
+        licence=LICENCE,
+        options={"factor": zoo.Option(int, 2, "pixels a block side")},
+    )
     size = {"height": zoo.Option(int, 2048, "pixels"), "width": zoo.Option(int, 4096, "pixels")}
     register(
         "pad",

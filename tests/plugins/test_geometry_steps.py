@@ -1,8 +1,9 @@
-"""resize, pad, crop: exact means, the sky around small frames, the middle of large ones; nothing is stretched."""
+"""resize, rebin, pad, crop: exact means, the sky around small frames, the middle of large ones; nothing is stretched."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from zoo.errors import InputShapeError, UsageError
 from zoo.frames import Frame, Region, read_frame
-from zoo.plugins.geometry import Crop, Pad, Resize, block_mean
+from zoo.plugins.geometry import Crop, Pad, Rebin, Resize, block_mean
 from zoo.plugins.photometry import Normalize
 
 
@@ -163,3 +164,18 @@ def test_crop_refuses_a_smaller_frame() -> None:
 def test_sizes_are_positive(build: type[Pad] | type[Crop], size: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match=r"height and width must be >= 1 pixel"):
         build(height=size[0], width=size[1])
+
+
+def test_rebin_gives_every_block_its_mean_and_keeps_the_size() -> None:
+    pixels = torch.arange(15.0).reshape(1, 3, 5)
+    pixels[0, 0, 0] = math.nan
+    coarse = Rebin(factor=2)(Frame(pixels, None)).pixels
+    expected = [[4, 4, 5, 5, 6.5], [4, 4, 5, 5, 6.5], [10.5, 10.5, 12.5, 12.5, 14]]
+    torch.testing.assert_close(coarse[0], torch.tensor(expected))
+    assert math.isnan(float(pixels[0, 0, 0]))  # the input is as it was
+    whole = Frame(pixels, None)
+    assert Rebin(factor=1)(whole) is whole
+    # Where the steps after it average the same blocks it changes nothing.
+    torch.testing.assert_close(block_mean(coarse, 2), block_mean(pixels, 2))
+    with pytest.raises(UsageError, match="factor must be >= 1, got 0"):
+        Rebin(factor=0)
