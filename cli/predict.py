@@ -95,6 +95,7 @@ def predict(
         allow_product=allow_product,
         on_other=tally.add_other,
         notify=note,
+        release=True,
     )
     domain = str(loaded.card["domain"])
     note(f"{loaded.name} from {loaded.path}: classes {', '.join(loaded.labels)}")

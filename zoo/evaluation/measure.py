@@ -28,7 +28,8 @@ from zoo.errors import DataError, UsageError, ZooError
 from zoo.evaluation import metrics
 from zoo.evaluation.breakdown import group_frames
 from zoo.evaluation.facts import FACTS, read_facts, tell_facts
-from zoo.evaluation.inference import Classifier, FittedPipeline, classify, list_other_products, other_product, refusal_code
+from zoo.evaluation.inference import Classifier, FittedPipeline, classify_in_place, list_other_products, other_product, refusal_code
+from zoo.evaluation.places import Place, Take
 from zoo.evaluation.reliability import measure_reliability
 from zoo.evaluation.result import Evaluation, FrameResult
 from zoo.evaluation.rivals import few_targets, find_gain, score_baselines
@@ -95,7 +96,8 @@ def evaluate(
         raise UsageError(f"workers must be >= 0, got {workers}")
     check_request(LEVEL, interval)
     loaded = run if isinstance(run, LoadedModel) else load(run)
-    classifier = Classifier(loaded, device=device, precision=precision, notify=notify)
+    own = not isinstance(run, LoadedModel)
+    classifier = Classifier(loaded, device=device, precision=precision, notify=notify, release=own)
     frames_per_pass = classifier.batch_size(batch_size)
     report = progress or (lambda stage, done, total: None)
     opening = partial(report, "opening the data")
@@ -130,7 +132,7 @@ class _Reader:
     products: frozenset[str] | None
     cached: CachedFrames | None = None
 
-    def __call__(self, row: Row) -> list[tuple[FrameResult, Tensor | None]]:
+    def __call__(self, row: Row, take: Take) -> list[tuple[FrameResult, Place | None]]:
         path = str(self.data.manifest.path_of(row))
         result = FrameResult(
             path, row.hdu, row.plane, row.rootname, row.target, row.label, row.instrument, row.filter, row.product, row.exptime
@@ -145,11 +147,14 @@ class _Reader:
             result = replace(result, **tell_facts(row, facts), adapted=facts["adapted"])
             if message := other_product(result.product, self.products):
                 return [(replace(result, status="refused", code="other-product", message=f"{path}: {message}"), None)]
+            (place,) = take(1)
+            if image is not None:
+                return [(result, place.put(image))]
             if frame is not None:
-                image = self.pipeline.run_frame(frame)
+                image = self.pipeline.run_frame(frame, out=place.image)
                 if self.cached:
                     self.cached.keep(row, key, image, facts)
-            return [(result, image)]
+            return [(result, place)]
         except (ZooError, OSError) as error:
             return [(replace(result, status="refused", code=refusal_code(error), message=str(error)), None)]
 
@@ -163,7 +168,7 @@ def _run(
     classifier: Classifier, reader: _Reader, chosen: Selection, batch_size: int, workers: int, report: Report
 ) -> Iterator[FrameResult]:
     """Give every row its result, in order."""
-    results = classify(chosen.rows, reader, classifier, batch_size=batch_size, workers=workers)
+    results = classify_in_place(chosen.rows, reader, classifier, batch_size=batch_size, workers=workers)
     for done, (frame, logits) in enumerate(results, start=1):
         report("evaluating", done, len(chosen.rows))
         if logits is None:

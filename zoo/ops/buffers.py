@@ -30,17 +30,21 @@ _HUGE_PAGE = 2 << 20
 _idle: dict[int, SimpleQueue[mmap.mmap]] = {}
 
 
-def empty(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+def empty(shape: Sequence[int], dtype: torch.dtype = torch.float32, *, pinned: bool = False) -> Tensor:
     """Return an uninitialised contiguous CPU tensor; its memory comes back here once the last tensor that shares it is gone.
 
     A tensor like any other, save that it cannot be resized in place. Safe in threads and in forked children.
 
     Args:
         shape: any. dtype: any.
+        pinned: in memory that a GPU can copy from while other work goes on. It comes from torch, which keeps it for later itself, and not
+            before the copies from it are done.
 
     Raises:
-        RuntimeError: there is not so much memory, as ``torch.empty`` raises it.
+        RuntimeError: there is not so much memory, as ``torch.empty`` raises it, or none can be pinned because torch sees no GPU.
     """
+    if pinned:
+        return torch.empty(tuple(shape), dtype=dtype, pin_memory=True)
     count = 1
     for side in shape:
         count *= side

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import Tensor
-
 from zoo.errors import UsageError, ZooError
-from zoo.evaluation.inference import Classifier, FittedPipeline, classify, other_product, refusal_code
+from zoo.evaluation.inference import Classifier, FittedPipeline, classify_in_place, other_product, refusal_code
+from zoo.evaluation.places import Place, Take
 from zoo.frames import Frame, read_frames
 from zoo.models import LoadedModel, load
 from zoo.prediction.inputs import expand
@@ -32,6 +31,7 @@ def predict(
     allow_product: bool = False,
     on_other: Callable[[Path], object] | None = None,
     notify: Callable[[str], object] | None = None,
+    release: bool = False,
 ) -> Iterator[Prediction]:
     """Classify files, one row per frame, in the order of the input.
 
@@ -53,6 +53,7 @@ def predict(
         allow_product: also classify products that the run was not trained on, such as ``flt`` after training on ``raw``.
         on_other: called with every file in a folder that is passed over, because its name is none of FITS files.
         notify: is told where the model cannot be prepared for inference and runs as it is; by default that is a warning.
+        release: where ``run`` is what `zoo.load` gave: nobody else needs its weights, which are let go of once the model is prepared.
 
     Raises:
         StorageError: there is no such run. UsageError: an argument is out of range, or the device is not there.
@@ -62,7 +63,8 @@ def predict(
     if workers < 0:
         raise UsageError(f"workers must be >= 0, got {workers}")
     loaded = run if isinstance(run, LoadedModel) else load(run)
-    classifier = Classifier(loaded, device=device, precision=precision, notify=notify)
+    own = release or not isinstance(run, LoadedModel)
+    classifier = Classifier(loaded, device=device, precision=precision, notify=notify, release=own)
     products = None if allow_product else frozenset(loaded.card["products"])
     reader = _Reader(FittedPipeline(loaded, geometry), hdu, plane, products)
     return _rows(classifier, reader, expand(paths, on_other=on_other), classifier.batch_size(batch_size), workers)
@@ -77,7 +79,7 @@ class _Reader:
     plane: int | None
     products: frozenset[str] | None
 
-    def __call__(self, item: Path | Prediction) -> list[tuple[Prediction, Tensor | None]]:
+    def __call__(self, item: Path | Prediction, take: Take) -> list[tuple[Prediction, Place | None]]:
         if isinstance(item, Prediction):
             return [(item, None)]
         try:
@@ -85,9 +87,9 @@ class _Reader:
                 frames = read_frames(item, hdu=self.hdu, plane=self.plane)
         except Exception as error:
             return [(_refused(Prediction(str(item), self.hdu, self.plane), error), None)]
-        return [self._prepare(item, frame) for frame in frames]
+        return [self._prepare(item, frame, place) for frame, place in zip(frames, take(len(frames)), strict=True)]
 
-    def _prepare(self, path: Path, frame: Frame) -> tuple[Prediction, Tensor | None]:
+    def _prepare(self, path: Path, frame: Frame, place: Place) -> tuple[Prediction, Place | None]:
         info = frame.info
         height, width = self.pipeline.size_of(frame)
         row = Prediction(
@@ -105,7 +107,8 @@ class _Reader:
             return replace(row, status="refused", code="other-product", message=message), None
         try:
             with part("normalize"):
-                return replace(row, adapted=self.pipeline.adapts(frame)), self.pipeline.run_frame(frame)
+                self.pipeline.run_frame(frame, out=place.image)
+                return replace(row, adapted=self.pipeline.adapts(frame)), place
         except Exception as error:
             return _refused(row, error), None
 
@@ -121,7 +124,7 @@ def _rows(
 ) -> Iterator[Prediction]:
     """Run the model over what the reader gives."""
     loaded = classifier.loaded
-    for row, logits in classify(inputs, reader, classifier, batch_size=batch_size, workers=workers):
+    for row, logits in classify_in_place(inputs, reader, classifier, batch_size=batch_size, workers=workers):
         if logits is None:
             yield row
         elif not bool((logits == logits).all()):
