@@ -59,8 +59,8 @@ def test_every_part_is_done_in_order(real: Reproduction, finished: dict[str, Any
     spy = finished["spy"]
     assert [title for title, _ in spy.parts] == [
         "train hrcn-seed0", "train alexnet-seed0",
-        "evaluate hrcn-seed0 on accuracy", "evaluate alexnet-seed0 on accuracy",
-        "evaluate hrcn-seed0 on blurry", "evaluate alexnet-seed0 on blurry",
+        "evaluate hrcn-seed0, accuracy set", "evaluate alexnet-seed0, accuracy set",
+        "evaluate hrcn-seed0, blurry set", "evaluate alexnet-seed0, blurry set",
         "cost of hrcn", "cost of alexnet",
     ]  # fmt: skip
     assert not any(found for _, found in spy.parts)

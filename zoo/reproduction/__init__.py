@@ -12,6 +12,7 @@ from zoo.lazy import lazy_names
 if TYPE_CHECKING:
     from zoo.reproduction.progress import Progress as Progress
     from zoo.reproduction.published import PAPER as PAPER
+    from zoo.reproduction.recipe import Insight as Insight
     from zoo.reproduction.recipe import Network as Network
     from zoo.reproduction.recipe import Recipe as Recipe
     from zoo.reproduction.recipe import TestSet as TestSet
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from zoo.reproduction.run import reproduce as reproduce
 
 _HOME = {
+    "Insight": "recipe",
     "Network": "recipe",
     "PAPER": "published",
     "PaperTable": "result",

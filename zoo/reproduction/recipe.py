@@ -70,6 +70,25 @@ class TestSet:
 
 
 @dataclass(frozen=True)
+class Insight:
+    """What is looked at besides accuracy, on the test frames of the first training of some networks.
+
+    Attributes:
+        networks: their keys.
+        levels: axis of `zoo.robustness.AXES` -> how far frames are made worse; empty for all axes and their own levels.
+        frames: how many are made worse; 0 for all. degrade_s: time for one network, as `Network.expected_s`.
+        worst: wrong frames that are shown. explain_s: likewise.
+    """
+
+    networks: tuple[str, ...] = ()
+    levels: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    frames: int = 0
+    degrade_s: float = 1.0
+    worst: int = 12
+    explain_s: float = 1.0
+
+
+@dataclass(frozen=True)
 class Recipe:
     """All that a reproduction does.
 
@@ -80,6 +99,7 @@ class Recipe:
         listed: whether ``source`` are the authors' lists.
         trained_on: a manifest to train on instead of ``source``, every frame of which is then tested on.
         from_scratch: whether networks that would start from published weights start from new ones.
+        insight: what is looked at besides accuracy.
         budget_s: for measuring the latency of each network. cost_s: time for all figures of cost of one network, as `Network.expected_s`.
         timed: whether these times are seconds, as measured on two cores.
     """
@@ -93,6 +113,7 @@ class Recipe:
     listed: bool = False
     trained_on: Path | None = None
     from_scratch: bool = False
+    insight: Insight = field(default_factory=Insight)
     budget_s: float = 20.0
     cost_s: float = 1.0
     timed: bool = False
@@ -186,6 +207,8 @@ QUICK = (
     Network("resnet18", "ResNet", "resnet18", QUICK_SIZE, {}, {"epochs": 2, "batch_size": 8, "lr": 1e-3}, expected_s=100),
 )
 
+QUICK_INSIGHT = Insight(("hrcn",), {"psf": (0.15, 0.3, 0.8), "exposure": (0.2, 0.03)}, frames=16, degrade_s=25, worst=8, explain_s=15)
+
 # The paper fine-tunes its rivals; which members of the families, and from which weights, it does not say.
 _TUNED: dict[str, Any] = {"epochs": 20, "lr": 1e-4, "keep": "best"}
 _NEW: dict[str, Any] = {"epochs": 40, "lr": 1e-3, "keep": "best"}
@@ -220,6 +243,7 @@ def find_recipe(*, quick: bool, data: Path | None = None, train_list: Path | Non
         listed=listed,
         trained_on=train_list,
         from_scratch=from_scratch and not quick,
+        insight=QUICK_INSIGHT if quick else Insight(tuple(network.key for network in networks), frames=100),
         budget_s=5.0 if quick else 60.0,
         cost_s=20.0,
         timed=quick,

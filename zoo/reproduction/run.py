@@ -12,15 +12,17 @@ from typing import Any
 import zoo
 from zoo.data import DataSet
 from zoo.errors import DataError, UnknownNameError, UsageError
+from zoo.evaluation.result import Evaluation
 from zoo.registry import get_registry
 from zoo.reproduction.folder import SCHEMA, Folder, check_space
+from zoo.reproduction.insight import degrade_frames, explain_network
 from zoo.reproduction.progress import Progress
 from zoo.reproduction.published import PAPER
-from zoo.reproduction.recipe import Recipe, TestSet, find_recipe
+from zoo.reproduction.recipe import Network, Recipe, TestSet, find_recipe
 from zoo.reproduction.result import PaperTable, Reproduction, Stage
 from zoo.reproduction.sets import open_set, open_source
 from zoo.reproduction.tables import Tables
-from zoo.reproduction.work import Done, Machine, measure_cost, measure_network, needed_bytes, run_name, train_network
+from zoo.reproduction.work import Done, Machine, evaluate_network, measure_cost, measure_network, needed_bytes, run_name, train_network
 from zoo.training import find_device, find_precision
 
 DEFAULT_OUTPUT = f"runs/reproduce-{PAPER}"
@@ -104,7 +106,9 @@ class _Session:
     progress: Progress
     stages: list[Stage] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    _evaluations: dict[tuple[str, str], Evaluation] = field(default_factory=dict)
     _left: list[float] = field(default_factory=list)
+    _total: int = 0
     _spent: tuple[float, float] = (0.0, 0.0)  # seconds, and what they were expected to be
 
     def run(self) -> Reproduction:
@@ -113,27 +117,42 @@ class _Session:
         source = open_source(self.recipe, partial(self.progress.work, "preparing data"))
         sets = self._open_sets(source)
         runs = [(network, seed) for network in self.recipe.networks for seed in self.seeds]
-        tests = [(test, network, seed) for test, _ in sets for network, seed in runs]
-        self._left = [network.expected_s for network, _ in runs]
-        self._left += [test.expected_s for test, _, _ in tests] + [self.recipe.cost_s] * len(self.recipe.networks)
-        total = len(self._left)
+        insight = self.recipe.insight
+        looked = [network for network in self.recipe.networks if network.key in insight.networks]
+        self._left = [network.expected_s for network, _ in runs] + [test.expected_s for test, _ in sets for _ in runs]
+        self._left += [insight.degrade_s, insight.explain_s] * len(looked) + [self.recipe.cost_s] * len(self.recipe.networks)
+        self._total = len(self._left)
+        shared = (self.machine, self.progress)
         weights: dict[str, str] = {}
         for network, seed in runs:
             name = run_name(network, seed)
-            work = partial(train_network, self.folder, self.recipe, network, seed, source, self.machine, self.progress)
-            weights[name] = self._do(f"train {name}", total, work).record["weights"]
-        scores: dict[str, dict[str, Mapping[str, Any]]] = {}
+            work = partial(train_network, self.folder, self.recipe, network, seed, source, *shared)
+            weights[name] = self._do(f"train {name}", work).record["weights"]
+        scores: dict[str, dict[str, Mapping[str, Any]]] = {test.key: {} for test, _ in sets}
         for test, data in sets:
             for network, seed in runs:
                 name = run_name(network, seed)
-                work = partial(measure_network, self.folder, network, seed, test, data, weights[name], self.machine, self.progress)
-                scores.setdefault(test.key, {})[name] = self._do(f"evaluate {name} on {test.title}", total, work).record
+                evaluated = partial(self._evaluate, network, seed, data)
+                work = partial(measure_network, self.folder, network, seed, test, data, weights[name], self.machine, evaluated)
+                scores[test.key][name] = self._do(f"evaluate {name}, {test.title} set", work).record
+        for network in looked:
+            facts = (self.folder, network, insight, sets[0][1], weights[run_name(network, 0)])
+            evaluated = partial(self._evaluate, network, 0, sets[0][1])
+            self._do(f"degrade the frames of {network.key}", partial(degrade_frames, *facts, evaluated, *shared))
+            self._do(f"explain the errors of {network.key}", partial(explain_network, *facts, evaluated, *shared))
         costs: dict[str, Mapping[str, Any]] = {}
         for network in self.recipe.networks:
             first = weights[run_name(network, 0)]
-            work = partial(measure_cost, self.folder, network, self.recipe.budget_s, first, self.machine, self.progress)
-            costs[network.key] = self._do(f"cost of {network.key}", total, work).record
+            work = partial(measure_cost, self.folder, network, self.recipe.budget_s, first, *shared)
+            costs[network.key] = self._do(f"cost of {network.key}", work).record
         return self._finish(source, sets, scores, costs)
+
+    def _evaluate(self, network: Network, seed: int, data: DataSet) -> Evaluation:
+        """The evaluation of a run, made once in a session."""
+        key = run_name(network, seed), data.name
+        if key not in self._evaluations:
+            self._evaluations[key] = evaluate_network(self.folder, network, seed, data, self.machine, self.progress)
+        return self._evaluations[key]
 
     def _open_sets(self, source: DataSet) -> list[tuple[TestSet, DataSet]]:
         """The sets whose frames are there; one with a list of its own may be absent."""
@@ -151,14 +170,13 @@ class _Session:
         self.notes.append(text)
         self.progress.note(text)
 
-    def _do(self, title: str, total: int, work: Callable[[], Done]) -> Done:
+    def _do(self, title: str, work: Callable[[], Done]) -> Done:
         """Do one part, and say how far the whole is."""
         expected = self._left.pop(0)
         seconds, planned = self._spent
         rate = seconds / planned if planned else 1.0
-        self.progress.part(
-            total - len(self._left), total, title, (expected + sum(self._left)) * rate if planned or self.recipe.timed else None
-        )
+        left = (expected + sum(self._left)) * rate if planned or self.recipe.timed else None
+        self.progress.part(self._total - len(self._left), self._total, title, left)
         done = work()
         if not done.found:
             self._spent = (seconds + done.seconds, planned + expected)

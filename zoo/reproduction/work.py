@@ -121,23 +121,14 @@ def _is_finished(path: Path, record: Mapping[str, Any]) -> bool:
     return bool(model_hash(model) == record["weights"])
 
 
-def measure_network(
-    folder: Folder, network: Network, seed: int, test: TestSet, data: DataSet, weights: str, machine: Machine, progress: Progress
-) -> Done:
-    """Evaluate one run on one set, or find that done.
+def evaluate_network(folder: Folder, network: Network, seed: int, data: DataSet, machine: Machine, progress: Progress) -> Evaluation:
+    """Evaluate one run on the test frames of a set, and store the result in the run.
 
     Raises:
         CheckFailedError: the run was trained on a target of the set. DataError: no frame of the set can be read.
     """
-    name = run_name(network, seed)
-    key = digest({"weights": weights, "rows": data.manifest.fingerprint(), "steps": test.steps, "precision": machine.precision})
-    record = folder.read(f"{test.key}-{name}", key)
-    if record is not None and (place := folder.path / record["evaluation"]).is_dir():
-        storage.verify_directory(place)
-        return Done(record, record["seconds"], found=True)
-    began = time.monotonic()
     result = evaluate(
-        folder.run(name),
+        folder.run(run_name(network, seed)),
         data,
         split="test",
         precision=machine.precision,
@@ -147,12 +138,39 @@ def measure_network(
         notify=progress.note,
     )
     _check_unseen(result, network)
+    return result
+
+
+def measure_network(
+    folder: Folder,
+    network: Network,
+    seed: int,
+    test: TestSet,
+    data: DataSet,
+    weights: str,
+    machine: Machine,
+    evaluated: Callable[[], Evaluation],
+) -> Done:
+    """Evaluate one run on one set, or find that done.
+
+    Args:
+        evaluated: gives the evaluation, as `evaluate_network`, where there is none.
+    """
+    name = run_name(network, seed)
+    rows = data.manifest.fingerprint()
+    key = digest({"weights": weights, "rows": rows, "steps": test.steps, "precision": machine.precision})
+    record = folder.read(f"{test.key}-{name}", key)
+    if record is not None and (place := folder.path / record["evaluation"]).is_dir():
+        storage.verify_directory(place)
+        return Done(record, record["seconds"], found=True)
+    began = time.monotonic()
+    result = evaluated()
     assert result.path is not None
     record = {
         "seconds": time.monotonic() - began,
         "evaluation": f"{RUNS}/{name}/{EVALUATIONS_FOLDER}/{result.path.name}",
         "weights": weights,
-        "rows": data.manifest.fingerprint(),
+        "rows": rows,
         "made_by": _versions(),
     }
     folder.write(f"{test.key}-{name}", key, record)
