@@ -134,6 +134,7 @@ setup(
         "zoo": ["py.typed", "*.pyi", FAILURE_NOTE],
         "zoo.data.archive": ["targets.csv"],
         "zoo.intervals": ["coverage.json"],
+        "zoo.reporting": ["template/*"],
         "zoo.scaffold": ["template/**"],
     },
     ext_modules=[] if build_choice == "0" else [Extension("zoo._native", sources=[], optional=build_choice == "auto")],

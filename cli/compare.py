@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from zoo.cli.output import emit_json, emit_table, note, note_domain, warn
+from zoo.cli.report_output import check_outputs, report_options, write_outputs
 from zoo.settings import INTERVALS
 
 if TYPE_CHECKING:
@@ -25,7 +27,19 @@ DECIMALS = 4  # of an accuracy in a table; --json has them all
     "--interval", type=click.Choice(INTERVALS), default=INTERVALS[0], show_default=True, help="Method of the accuracies' intervals."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def compare(runs: tuple[str, ...], data: str | None, split: str | None, common: bool, interval: str, as_json: bool) -> None:
+@report_options
+@click.option("--force", is_flag=True, help="Replace the files of --report and --figures if they are there.")
+def compare(
+    runs: tuple[str, ...],
+    data: str | None,
+    split: str | None,
+    common: bool,
+    interval: str,
+    as_json: bool,
+    report: Path | None,
+    figures: Path | None,
+    force: bool,
+) -> None:
     """Compare runs on the frames that each was evaluated on.
 
     A run is a run directory, its model directory, "latest", or a folder below evaluations/ of a run. Nothing is evaluated: where a stored
@@ -34,9 +48,11 @@ def compare(runs: tuple[str, ...], data: str | None, split: str | None, common: 
     \b
       zoo compare runs/hrcn-simulated-001 runs/resnet18-simulated-001
       zoo compare runs/* --data simulated:shifted
+      zoo compare runs/* --report comparison.html
     """
     from zoo.evaluation import compare as rank
 
+    check_outputs(report, figures, force=force)
     result = rank(runs, data=data, split=split, common=common, interval=interval)
     if as_json:
         from zoo.evaluation.paired import INTERVAL, TEST
@@ -45,6 +61,7 @@ def compare(runs: tuple[str, ...], data: str | None, split: str | None, common: 
     else:
         _print_tables(result)
     _print_notes(result)
+    write_outputs(report, figures, [run.path for run in result.standings], comparison=result)
 
 
 def _print_tables(result: Comparison) -> None:

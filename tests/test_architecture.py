@@ -12,9 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the ground up. A file imports from its own layer (its own folder) and from earlier ones.
 LAYERS = (
-    "lazy", "stopwatch", "errors", "settings", "storage", "transfer", "download", "hookspecs", "entries", "sources", "registry", "origin",
-    "ops", "frames", "steps", "data", "intervals", "calibration", "auditing", "models", "costs", "training", "evaluation",
-    "prediction", "robustness", "explaining", "profiling", "reproduction", "testing", "scaffold", "doctor",
+    "lazy", "stopwatch", "errors", "settings", "storage", "plotting", "transfer", "download", "hookspecs", "entries", "sources", "registry",
+    "origin", "ops", "frames", "steps", "data", "intervals", "calibration", "auditing", "models", "costs", "training", "evaluation",
+    "prediction", "robustness", "explaining", "profiling", "reporting", "reproduction", "testing", "scaffold", "doctor",
 )  # fmt: skip
 
 # Modules of zoo whose names a plugin may use: what `import zoo` offers, documented in docs/api.md and docs/plugins.md.

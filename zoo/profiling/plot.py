@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +9,11 @@ from typing import Any
 
 from zoo import storage
 from zoo.errors import UsageError
+from zoo.plotting import check_matplotlib, colour, new_figure, plot_style, to_svg
 from zoo.profiling.figures import PARTS, Throughput
 from zoo.profiling.result import Profile, StepProfile
 
 WORDS = {"infer": "inference", "train": "training"}
-HASH_SALT = "zoo"  # names of the elements are drawn from it, so that the same profile gives the same file
 
 Panel = Callable[[Any, Profile], None]
 
@@ -28,8 +26,7 @@ def check_plot(path: str | os.PathLike[str]) -> None:
     """
     if Path(path).suffix.lower() != ".svg":
         raise UsageError(f"{path}: got the suffix {Path(path).suffix!r}, expected .svg")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("a plot needs matplotlib; run pip install 'celestial-zoo[report]'")
+    check_matplotlib("a plot")
 
 
 def draw_profile(result: Profile, path: str | os.PathLike[str]) -> Path:
@@ -45,21 +42,15 @@ def draw_profile(result: Profile, path: str | os.PathLike[str]) -> Path:
         UsageError: as `check_plot`, or nothing was measured that could be drawn. StorageError: the file cannot be written.
     """
     check_plot(path)
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     panels = [panel for has, panel in _PANELS if has(result)]
     if not panels:
         raise UsageError(f"{path}: there is nothing to draw: no model was measured")
-    with rc_context({"svg.hashsalt": HASH_SALT}):
-        figure = Figure(figsize=(9, 3.2 * len(panels)), layout="constrained")
-        FigureCanvasSVG(figure)
+    with plot_style():
+        figure = new_figure(9, 3.2 * len(panels))
         for axes, panel in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
             panel(axes, result)
-        text = io.BytesIO()
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    storage.write_bytes(path, text.getvalue())
+        text = to_svg(figure)
+    storage.write_text(path, text)
     return Path(path)
 
 
@@ -72,7 +63,7 @@ def _draw_paths(axes: Any, result: Profile) -> None:
         axes.barh(range(len(shown)), widths, left=left, label=name)
         left = [start + width for start, width in zip(left, widths, strict=True)]
     rest = [max(0.0, 1e3 * (path.uncovered_s or 0.0)) for _, path in shown]
-    axes.barh(range(len(shown)), rest, left=left, label="not covered", color="lightgrey")
+    axes.barh(range(len(shown)), rest, left=left, label="not covered", color=colour("grid"))
     axes.set_yticks(range(len(shown)), [name for name, _ in shown])
     axes.invert_yaxis()
     axes.set_xlabel("ms per frame")
