@@ -32,6 +32,7 @@ from zoo import storage
 from zoo.costs.memory import peak_resident_bytes, reset_peak, resident_bytes, trim_heap
 from zoo.costs.target import parse_shape, parse_target
 from zoo.models import checkpoint_blocks, prepare_inference, stream_stem
+from zoo.models.prepare import release_weights
 from zoo.registry import get_registry
 from zoo.training import TrainConfig
 from zoo.training.optimizer import make_optimizer
@@ -146,8 +147,9 @@ def step_of(model: nn.Module, shape: Sequence[int], mode: str, precision: str, s
     images, labels = torch.rand(1, *shape), torch.zeros(1, dtype=torch.long)
     if mode == "infer":
         prepared = prepare_inference(model.eval(), precision=precision, input_shape=tuple(shape))
+        release_weights(model, prepared)  # as `zoo.predict` does
 
-        def infer(loaded: nn.Module = model) -> object:  # which `zoo.predict` keeps too
+        def infer() -> object:
             with torch.inference_mode():
                 return prepared(images)
 

@@ -111,7 +111,7 @@ def test_inference_is_that_of_the_prepared_network() -> None:
     plain = find_peak(record_step(model, shape, batch=1, training=False, precision="bf16")[0])
     assert found.parts["weights"] < 0.6 * plain.parts["weights"]
     on_cpu = Fitting(model, shape, training=False, copies=onednn_copies(1)).peak(Settings(precision="bf16"))
-    assert on_cpu.parts["weights"] > 1.4 * plain.parts["weights"]  # there those that were loaded stay
+    assert on_cpu.parts["weights"] == found.parts["weights"]  # those that were loaded do not stay
 
 
 def test_gradients_of_an_earlier_batch_are_there_when_batches_accumulate() -> None:

@@ -136,12 +136,9 @@ class Fitting:
 
     def _inference_recorder(self, kind: Settings) -> Callable[[int], list[Change]]:
         prepared = prepare_inference(self._model.eval(), precision=kind.precision, input_shape=self._shape)
-        kept = _storages(prepared)
-        # On the CPU the weights as they were loaded stay beside those that were changed; on a GPU they are not.
-        loaded = sum(size for key, size in _storages(self._model).items() if key not in kept) if self._copies else 0
 
         def record(batch: int) -> list[Change]:
-            tape, complete = record_step(prepared, self._shape, batch=batch, training=False, more_weights=loaded, copies=self._copies)
+            tape, complete = record_step(prepared, self._shape, batch=batch, training=False, copies=self._copies)
             self.complete = self.complete and complete
             return tape
 

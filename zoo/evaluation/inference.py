@@ -21,6 +21,7 @@ from zoo.errors import DataError, FrameError, InputShapeError, MemoryLimitError,
 from zoo.evaluation.places import Place, Places, Take, gather
 from zoo.frames import Frame
 from zoo.models import LoadedModel, prepare_inference
+from zoo.models.prepare import release_weights
 from zoo.stopwatch import part
 from zoo.training.device import find_device, is_out_of_memory
 
@@ -103,8 +104,8 @@ class Classifier:
         if self.model.plain_because:
             text = f"{loaded.name} runs as it is, slower and in more memory than it could: {self.model.plain_because}"
             (notify or partial(warnings.warn, stacklevel=2))(text)
-        if release and self.model.model is not loaded.model:
-            loaded.model.to("meta")
+        if release:
+            release_weights(loaded.model, self.model)
         self._shuttle = Shuttle(self.device)
 
     @property

@@ -88,6 +88,15 @@ def prepare_inference(
     return Prepared(graph.eval(), precision, folded=folded, plain_because="")
 
 
+def release_weights(model: nn.Module, prepared: Prepared) -> None:
+    """Let go of the weights of a model that `prepare_inference` has made others of; it keeps its layers and shapes and loses its numbers.
+
+    A model that runs as it is, because it cannot be copied, keeps them.
+    """
+    if prepared.model is not model:
+        model.to("meta")
+
+
 def why_plain(model: nn.Module) -> str:
     """Return why `prepare_inference` would leave a model in eval mode as it is, or nothing where it would not."""
     try:

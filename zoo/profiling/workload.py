@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from zoo.costs.memory import trim_heap
 from zoo.costs.subject import CLASSES, Job, Subject
 from zoo.models import prepare_inference
+from zoo.models.prepare import Prepared, release_weights
 from zoo.profiling.machine import circumstances
 from zoo.registry import get_registry
 from zoo.training.config import TrainSettings
@@ -41,8 +42,13 @@ def step_of(mode: str) -> Prepare:
 
 
 def inference(subject: Subject, device: torch.device, job: Job) -> Callable[[], object]:
-    """Return the call that `zoo.predict` and `zoo.evaluate` make for a batch; with ``plain`` in the job, of the model as it is written."""
+    """Return the call that `zoo.predict` and `zoo.evaluate` make for a batch; like them, it lets go of the weights as they were loaded.
+
+    With ``plain`` in the job it is that of the model as it is written.
+    """
     network = inference_model(subject, device, job)
+    if isinstance(network, Prepared):
+        release_weights(subject.model, network)
     images, _ = batch_of(subject, device, job)
     pipeline = None if subject.loaded is None else subject.loaded.pipeline
 
