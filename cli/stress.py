@@ -75,7 +75,6 @@ def stress(
     """
     from zoo import prediction, robustness
     from zoo.models import load
-    from zoo.robustness.stress import columns
 
     if output is not None:
         prediction.check_output(output, force=force)
@@ -107,7 +106,7 @@ def stress(
     note(f"at most {1 + sum(len(steps) for _, steps in ladders)} passes of the model for each frame")
     note_domain(domain, data="other")
     used = [axis.name for axis, _ in ladders]
-    kinds = columns(loaded.labels, used)
+    kinds = robustness.columns(loaded.labels, used)
     file = None if output is None else prediction.RowFile(output, loaded.labels, force=force, kinds=kinds)
     try:
         with sigterm_as_interrupt(), contextlib.ExitStack() as stack:

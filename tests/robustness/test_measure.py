@@ -125,7 +125,7 @@ def test_frames_that_cannot_be_degraded_are_named(run: Path, make_list: Make, tm
         curve = next(curve for curve in result.curves if curve.axis == name)
         assert {point.n_frames for point in curve.points} == {count}
         assert [(frame.path, frame.code) for frame in curve.left_out] == left_out
-    assert any(note.startswith("psf: 1 of 5 frames left out (no-scale 1): ") for note in result.notes)
+    assert any(note.startswith("psf, sky: 1 of 5 frames left out (no-scale 1): ") for note in result.notes)
     assert result.path is not None
     refused = [row for row in read_rows(result) if row["status"] == "refused"]
     assert [(row["path"], row["axis"], row["code"]) for row in refused] == [(str(odd), "psf", "no-scale"), (str(odd), "sky", "no-scale")]

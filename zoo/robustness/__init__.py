@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from zoo.robustness.axes import choose_axes as choose_axes
     from zoo.robustness.axes import parse_levels as parse_levels
     from zoo.robustness.measure import measure_robustness as measure_robustness
+    from zoo.robustness.responses import Stressed as Stressed
+    from zoo.robustness.responses import columns as columns
+    from zoo.robustness.responses import stress as stress
     from zoo.robustness.result import Crossing as Crossing
     from zoo.robustness.result import Curve as Curve
     from zoo.robustness.result import Point as Point
     from zoo.robustness.result import Robustness as Robustness
     from zoo.robustness.stored import read_robustness as read_robustness
-    from zoo.robustness.stress import Stressed as Stressed
-    from zoo.robustness.stress import stress as stress
 
 _HOME = {
     "AXES": "axes",
@@ -28,12 +29,13 @@ _HOME = {
     "Curve": "result",
     "Point": "result",
     "Robustness": "result",
-    "Stressed": "stress",
+    "Stressed": "responses",
     "choose_axes": "axes",
+    "columns": "responses",
     "measure_robustness": "measure",
     "parse_levels": "axes",
     "read_robustness": "stored",
-    "stress": "stress",
+    "stress": "responses",
 }
 __all__ = list(_HOME)
 __getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -239,12 +239,15 @@ def _notes(result: Robustness) -> list[str]:
     notes = []
     if result.n_frames < result.n_available:
         notes.append(f"{result.n_frames} of {result.n_available} frames, a share of every class and target")
+    alike: dict[tuple[object, ...], list[Curve]] = {}  # what a frame lacks for one axis it often lacks for others too
     for curve in result.curves:
-        if curve.left_out:
-            codes = Counter(frame.code for frame in curve.left_out)
-            counts = ", ".join(f"{code} {count}" for code, count in codes.most_common())
-            first = curve.left_out[0].message
-            notes.append(f"{curve.axis}: {len(curve.left_out)} of {result.n_frames} frames left out ({counts}): {first}")
+        alike.setdefault(tuple((frame.path, frame.hdu, frame.plane, frame.code) for frame in curve.left_out), []).append(curve)
+    for curves in alike.values():
+        axes, left_out = ", ".join(curve.axis for curve in curves), curves[0].left_out
+        if left_out:
+            counts = ", ".join(f"{code} {count}" for code, count in Counter(frame.code for frame in left_out).most_common())
+            notes.append(f"{axes}: {len(left_out)} of {result.n_frames} frames left out ({counts}): {left_out[0].message}")
+    for curve in result.curves:
         idle = ", ".join(f"{point.level:g}" for point in curve.points[1:] if not point.n_changed)
         if idle:
             notes.append(f"{curve.axis}: {idle} {curve.unit}: changes no frame, for all of them are as bad already")
