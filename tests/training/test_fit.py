@@ -66,7 +66,7 @@ def test_train_learns_and_writes_the_run_directory(configure: Configure) -> None
         "environment.json",
         "manifest.csv",
         "metrics.jsonl",
-        *(f"model/{name}" for name in model),
+        *(f"model/{name}" for name in (*model, "calibration.json")),
         *(f"checkpoints/best/{name}" for name in model),
         *(f"checkpoints/last/{name}" for name in ("model.safetensors", "state.safetensors", "state.json", "SHA256SUMS.json")),
     }
@@ -97,6 +97,7 @@ def test_train_tells_what_it_does(configure: Configure, sky: Path) -> None:
         *epoch,
         *epoch,
         "BatchNorm statistics 16/16",
+        "range of the training frames 16/16",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -79,7 +80,7 @@ class Calibration:
         if got < needed:
             raise CheckFailedError(
                 f"sets of level {level:g} need {needed} calibration targets, got {got} ({self.data or 'data'}, split {self.split}); "
-                f"attainable are levels up to {self.attainable:.4f}; more targets: 'zoo calibrate RUN --data ...'"
+                f"attainable are levels up to {math.floor(1e4 * self.attainable) / 1e4:.4f}; more targets: 'zoo calibrate RUN --data ...'"
             )
 
     def sets(self, logits: ArrayLike, level: float) -> list[tuple[str, ...]]:
@@ -158,11 +159,11 @@ def calibrate(
         DataError: no frame is left.
     """
     values = np.asarray(logits, dtype=np.float64).reshape(-1, len(labels))
-    finite = np.isfinite(values).all(axis=1)
+    finite = np.asarray(np.isfinite(values).all(axis=1))
     if not finite.any():
         raise DataError(
             f"{data or 'the data'}, split {split}: none of {len(values)} frames has finite logits, so nothing can be calibrated"
         )
-    kept = [target for target, good in zip(targets, finite, strict=True) if good]
+    kept = [target for target, good in zip(targets, finite.tolist(), strict=True) if good]
     chosen, classes = values[finite], np.asarray(truth, dtype=np.int64)[finite]
     return Calibration(tuple(labels), fit_temperature(chosen, classes, kept), chosen, classes, tuple(kept), data, split)

@@ -49,7 +49,7 @@ def log_loss(logits: ArrayLike, labels: ArrayLike, weights: ArrayLike, temperatu
     values = np.asarray(logits, dtype=np.float64) / temperature
     values = values - values.max(axis=1, keepdims=True)
     chosen = np.take_along_axis(values, np.asarray(labels, dtype=np.int64)[:, None], axis=1)[:, 0]
-    return float(np.average(np.log(np.exp(values).sum(axis=1)) - chosen, weights=weights))
+    return float(np.average(np.log(np.exp(values).sum(axis=1)) - chosen, weights=np.asarray(weights, dtype=np.float64)))
 
 
 def target_weights(targets: Sequence[str]) -> Array:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import zoo
 from zoo import storage
-from zoo.calibration import CALIBRATION_NAME, Calibration, softmax
+from zoo.calibration import CALIBRATION_NAME, RANGE_NAME, Calibration, FrameRange, softmax
 from zoo.entries import Entry
 from zoo.errors import PluginError, StorageError
 from zoo.models.build import build_model
@@ -53,6 +53,7 @@ class LoadedModel:
         path: the model directory.
         run: the run directory around it, or ``None`` for a model directory that stands alone.
         calibration: its temperature and validation frames; ``None`` for a model without validation frames or of an older zoo.
+        range: what its training frames looked like; ``None`` for a model of few targets or of an older zoo.
     """
 
     model: nn.Module
@@ -62,6 +63,7 @@ class LoadedModel:
     path: Path
     run: Path | None
     calibration: Calibration | None = None
+    range: FrameRange | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -199,7 +201,7 @@ def load(run: str | os.PathLike[str]) -> LoadedModel:
             entry, options, num_classes=len(card["labels"]), in_channels=shape[0], input_shape=(shape[0], shape[1], shape[2])
         )
     load_tensors_into(model, path / WEIGHTS_NAME)
-    calibration = path / CALIBRATION_NAME
+    calibration, frame_range = path / CALIBRATION_NAME, path / RANGE_NAME
     inside_run = path.name == MODEL_FOLDER and (path.parent / "config.toml").is_file()
     return LoadedModel(
         model=model.eval(),
@@ -209,6 +211,7 @@ def load(run: str | os.PathLike[str]) -> LoadedModel:
         path=path,
         run=path.parent if inside_run else None,
         calibration=Calibration.from_dict(storage.read_json(calibration)) if calibration.is_file() else None,
+        range=FrameRange.from_dict(storage.read_json(frame_range)) if frame_range.is_file() else None,
     )
 
 

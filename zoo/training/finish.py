@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from zoo import storage
+from zoo.calibration import CALIBRATION_NAME, RANGE_NAME, calibrate, measure_range
+from zoo.data import Row
+from zoo.errors import DataError
 from zoo.models.directory import WEIGHTS_NAME, load_tensors_into, make_card
 from zoo.training.batches import clean_batches
 from zoo.training.norm import has_running_statistics, measure_norm_statistics
 from zoo.training.plan import Criterion, Plan
 from zoo.training.progress import Progress
 from zoo.training.run import BASELINES_NAME, Run
-from zoo.training.scores import forward, validate
+from zoo.training.scores import Outputs, forward, validate
 from zoo.training.state import Position, TrainingState
+
+RANGE_FRAMES = 2000
+"""Training frames that are opened again to learn what they look like."""
 
 
 def finish_model(
-    plan: Plan, run: Run, state: TrainingState, criterion: Criterion, progress: Progress, stop_if_asked: Callable[[], None]
+    plan: Plan,
+    run: Run,
+    state: TrainingState,
+    criterion: Criterion,
+    progress: Progress,
+    stop_if_asked: Callable[[], None],
+    outputs: Outputs,
 ) -> dict[str, float]:
     """Turn the trained weights into those that are kept, with BatchNorm statistics of their own, and score them once more.
 
@@ -26,6 +40,7 @@ def finish_model(
 
     Args:
         stop_if_asked: called before every batch; may raise.
+        outputs: receives the logits of the validation frames.
 
     Returns: as `validate`.
     """
@@ -39,7 +54,7 @@ def finish_model(
         if used < plan.batches_per_epoch:
             left = plan.batches_per_epoch - used
             progress.note(f"{left} of {plan.batches_per_epoch} batches gave no finite BatchNorm statistics and were left out of them")
-    val = validate(plan, model, criterion, progress, stop_if_asked)
+    val = validate(plan, model, criterion, progress, stop_if_asked, outputs)
     if val:
         best = state.position.best if settings.keep == "best" else {}
         progress.finished({"epoch": best.get("epoch", state.position.epoch), "kept": "best" if best else "last", **val})
@@ -73,6 +88,7 @@ def training_card(plan: Plan, run: Run, position: Position, scores: Mapping[str,
         "kept": settings.keep if position.best else "last",
         "loss": plan.loss_label,
         "ema": settings.ema,
+        "class_shares": class_shares(plan),
         "pretrained": dict(run.pretrained) or None,
         "freeze_until": plan.config.model.freeze_until,
         "seed": settings.seed,
@@ -94,3 +110,44 @@ def training_card(plan: Plan, run: Run, position: Position, scores: Mapping[str,
         geometry=plan.pipeline.geometry,
         frame_size=plan.pipeline.frame_size,
     )
+
+
+def class_shares(plan: Plan) -> dict[str, float]:
+    """Return how common each class was to the loss: its share of the training frames, or all alike where the loss weighs them so."""
+    labels = plan.dataset.labels
+    if plan.config.train.class_weights == "balanced":
+        return {label: 1 / len(labels) for label in labels}
+    counts = Counter(row.label for row in plan.train)
+    return {label: counts[label] / len(plan.train) for label in labels}
+
+
+def learn_of_model(plan: Plan, outputs: Outputs, progress: Progress) -> dict[str, Any]:
+    """Return the files that stand beside the weights: the calibration on the validation frames, the range of the training frames.
+
+    Args:
+        outputs: of the final weights on the validation frames.
+
+    Returns: contents by name; without validation frames, or with targets too few for a range, less of them.
+    """
+    files: dict[str, Any] = {}
+    if outputs.rows:
+        truth = [plan.dataset.class_index(row) for row in outputs.rows]
+        targets = [row.target for row in outputs.rows]
+        with suppress(DataError):  # where no logits are finite, which was noted above
+            calibration = calibrate(outputs.all().numpy(), truth, targets, plan.dataset.labels, data=plan.dataset.name)
+            files[CALIBRATION_NAME] = calibration.to_dict()
+    rows = _spread(plan.train)
+    with progress.stage("range of the training frames", len(rows)) as advance:
+        frame_range = measure_range(plan.dataset, rows, workers=plan.config.train.workers, progress=advance)
+    if frame_range:
+        files[RANGE_NAME] = frame_range.to_dict()
+    return files
+
+
+def _spread(rows: Sequence[Row]) -> list[Row]:
+    """At most about `RANGE_FRAMES` of the rows, as many of each target, in order."""
+    targets: dict[str, list[Row]] = {}
+    for row in rows:
+        targets.setdefault(row.target, []).append(row)
+    most = max(1, RANGE_FRAMES // len(targets))
+    return [row for mine in targets.values() for row in mine[:: -(-len(mine) // most)]]

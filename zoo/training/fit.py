@@ -17,7 +17,7 @@ from zoo.training.checkpoint import save_checkpoint
 from zoo.training.config import TrainConfig
 from zoo.training.device import is_out_of_memory, memory_bytes
 from zoo.training.distributed import join
-from zoo.training.finish import finish_model, training_card
+from zoo.training.finish import finish_model, learn_of_model, training_card
 from zoo.training.guard import LIMIT, frame_names, stop_error, target_names
 from zoo.training.interrupt import Interrupt
 from zoo.training.launch import Launch
@@ -27,7 +27,7 @@ from zoo.training.optimizer import rate_at, set_rate
 from zoo.training.plan import Plan
 from zoo.training.progress import Progress
 from zoo.training.run import Run, machine_facts
-from zoo.training.scores import validate
+from zoo.training.scores import Outputs, validate
 from zoo.training.state import TrainingState
 from zoo.training.step import StepResult, take_step
 
@@ -147,12 +147,13 @@ def fit(plan: Plan, run: Run, state: TrainingState, progress: Progress) -> Run:
         if position.skipped:
             progress.note(f"{position.skipped} of {position.step} optimizer steps were left out; metrics.jsonl says which and why")
         # The checkpoint of the last epoch stays as it is: from here on the model is no longer what training would go on with.
-        val = finish_model(plan, run, state, criterion, progress, partial(stop_if_asked, save=False))
+        outputs = Outputs()
+        val = finish_model(plan, run, state, criterion, progress, partial(stop_if_asked, save=False), outputs)
         position.elapsed_s = time.monotonic() - began_s
         log.append({"event": "end", "step": position.step, "epoch": position.epoch, **val, "elapsed_s": position.elapsed_s})
     card = training_card(plan, run, position, val)
     if ranks.writes:
-        save_model(run.model, state.evaluated, card)
+        save_model(run.model, state.evaluated, card, extras=learn_of_model(plan, outputs, progress))
     return replace(run, summary=card["training"])
 
 

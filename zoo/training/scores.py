@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,23 @@ class Sums:
         return self.correct / self.frames
 
 
+@dataclass
+class Outputs:
+    """The logits of some frames, batch by batch; `all` joins them."""
+
+    rows: list[Row] = field(default_factory=list)
+    logits: list[Tensor] = field(default_factory=list)
+
+    def add(self, rows: Sequence[Row], logits: Tensor) -> None:
+        """Keep the logits ``(N, K)`` of N frames."""
+        self.rows += rows
+        self.logits.append(logits.double().cpu())
+
+    def all(self) -> Tensor:
+        """All logits, ``(N, K)`` float64, in the order of ``rows``; there must be one batch at least."""
+        return torch.cat(self.logits)
+
+
 def forward(plan: Plan, model: nn.Module, images: Tensor) -> Tensor:
     """Return float32 logits ``(N, K)``, computed in the plan's precision."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(plan.precision)
@@ -57,13 +74,21 @@ def score_batch(plan: Plan, model: nn.Module, batch: Batch) -> tuple[Tensor, Ten
     return plan.ranks.gather(part, len(batch.whole_rows)), batch.whole_labels.to(plan.device)
 
 
-def validate(plan: Plan, model: nn.Module, criterion: Criterion, progress: Progress, stop_if_asked: Callable[[], None]) -> dict[str, float]:
+def validate(
+    plan: Plan,
+    model: nn.Module,
+    criterion: Criterion,
+    progress: Progress,
+    stop_if_asked: Callable[[], None],
+    outputs: Outputs | None = None,
+) -> dict[str, float]:
     """Return loss, accuracy and balanced accuracy on the validation frames; empty if there are none.
 
     Args:
         model: left in eval mode.
         progress: is told which frames make the loss NaN or infinite, if any do.
         stop_if_asked: called before every batch; may raise.
+        outputs: keeps the logits of the frames.
     """
     if not plan.val:
         return {}
@@ -78,6 +103,8 @@ def validate(plan: Plan, model: nn.Module, criterion: Criterion, progress: Progr
             if not math.isfinite(loss):
                 bad += [row for row, finite in zip(batch.whole_rows, torch.isfinite(logits).all(1), strict=True) if not finite]
             sums.add(loss, logits, labels)
+            if outputs is not None:
+                outputs.add(batch.whole_rows, logits)
             hit = (logits.argmax(1) == labels).cpu()
             right.index_add_(0, batch.whole_labels, hit.float())
             count.index_add_(0, batch.whole_labels, torch.ones(len(hit)))
