@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from zoo.cli.evaluation_tables import method, print_notes, print_tables, say
+from zoo.cli.explanation_tables import note_explanation, print_explanation
 from zoo.cli.output import Refusals, emit_json, note, stages
+from zoo.cli.robustness_options import axes_options, chosen_axes
+from zoo.cli.robustness_tables import note_robustness, print_robustness
 from zoo.errors import CheckFailedError, DataError, UsageError
 from zoo.settings import GEOMETRIES, INTERVALS
 
@@ -41,6 +44,11 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1),
     help="Exit 5 unless the 95 % interval of the accuracy on targets not trained on lies above this.",
 )
+@click.option("--robustness", is_flag=True, help="Also measure how the accuracy falls when the frames get worse.")
+@click.option("--robustness-frames", type=click.IntRange(1), help="Degrade so many frames, a share of every target.  [default: all]")
+@axes_options("robustness-")
+@click.option("--explain", is_flag=True, help="Also say what the wrong frames have in common, and show the worst with Grad-CAM.")
+@click.option("--worst", type=click.IntRange(0), help="Wrong frames that --explain shows at most.  [default: 12]")
 def evaluate(
     run: str,
     data: str | None,
@@ -62,6 +70,12 @@ def evaluate(
     allow_product: bool,
     interval: str,
     min_lower: float | None,
+    robustness: bool,
+    robustness_frames: int | None,
+    robustness_axes: str | None,
+    robustness_levels: tuple[str, ...],
+    explain: bool,
+    worst: int | None,
 ) -> None:
     """Measure a run on labelled frames.
 
@@ -80,35 +94,77 @@ def evaluate(
         raise UsageError("--min-lower needs an interval by target; got --interval frame")
     if csv_path is not None and csv_path.exists() and not force:
         raise UsageError(f"{csv_path}: this file is there already; choose another name, or replace it with --force")
+    degrade = _degradations(robustness, robustness_frames, robustness_axes, robustness_levels)
+    shown = _explained(explain, worst)
+    given: dict[str, Any] = {
+        "split": split,
+        "root": root,
+        "labels": [word.strip() for word in labels.split(",") if word.strip()] if labels else None,
+        "target_regex": target_regex,
+        "hdu": hdu,
+        "plane": plane,
+        "geometry": geometry,
+        "batch_size": batch_size,
+        "workers": workers,
+        "device": device,
+        "precision": precision,
+        "allow_product": allow_product,
+        "notify": note,
+    }
     with stages() as report:
-        result = measure(
-            run,
-            data,
-            split=split,
-            root=root,
-            labels=[word.strip() for word in labels.split(",") if word.strip()] if labels else None,
-            target_regex=target_regex,
-            hdu=hdu,
-            plane=plane,
-            geometry=geometry,
-            batch_size=batch_size,
-            workers=workers,
-            device=device,
-            precision=precision,
-            allow_product=allow_product,
-            frame_cache=frame_cache,
-            interval=interval,
-            notify=note,
-            progress=report,
-        )
+        result = measure(run, data, **given, frame_cache=frame_cache, interval=interval, progress=report)
     if csv_path is not None:
         storage.write_text(csv_path, result.frames_csv())
-    if as_json:
-        emit_json(result.to_dict(), method=method(result), precision=precision)
-    else:
+    if not as_json:
         print_tables(result)
+    curves = None
+    if degrade is not None:
+        from zoo.robustness import measure_robustness
+
+        with stages() as report:
+            curves = measure_robustness(run, **given, **degrade, evaluation=result, progress=report)
+    explanation = None
+    if shown is not None:
+        from zoo.explaining import explain_errors
+
+        same = {name: given[name] for name in ("geometry", "batch_size", "workers", "device", "precision", "notify")}
+        with stages() as report:
+            explanation = explain_errors(run, result, worst=shown, **same, progress=report)
+    if as_json:
+        more = {} if curves is None else {"robustness": curves.to_dict()}
+        more |= {} if explanation is None else {"explanation": explanation.to_dict()}
+        emit_json({**result.to_dict(), **more}, method=method(result), precision=precision)
+    if curves is not None and not as_json:
+        print_robustness(curves)
+    if explanation is not None and not as_json:
+        print_explanation(explanation)
     print_notes(result, csv_path)
+    if curves is not None:
+        note_robustness(curves)
+    if explanation is not None:
+        note_explanation(explanation)
     _check(result, min_lower)
+
+
+def _degradations(asked: bool, frames: int | None, axes: str | None, levels: tuple[str, ...]) -> dict[str, Any] | None:
+    """What ``--robustness`` and its options ask for, checked before the evaluation begins; ``None`` where none of them is given."""
+    if not (asked or frames or axes or levels):
+        return None
+    from zoo.robustness import choose_axes
+
+    names, own = chosen_axes(axes, levels)
+    choose_axes(names, own)
+    return {"frames": frames, "axes": names, "levels": own}
+
+
+def _explained(asked: bool, worst: int | None) -> int | None:
+    """How many wrong frames ``--explain`` or ``--worst`` show, once it is certain that pictures can be made; ``None`` for neither."""
+    if not asked and worst is None:
+        return None
+    from zoo.explaining import check_pictures
+
+    check_pictures()
+    return 12 if worst is None else worst
 
 
 def _check(result: Evaluation, min_lower: float | None) -> None:

@@ -79,7 +79,7 @@ def test_worst_errors_have_their_facts_neighbours_and_pictures(evaluated: Evalua
     assert bright.nearest_target.startswith("NSC")
     assert [image.kind for image in bright.images] == ["frame", "gradcam", "cutout", "nearest"]
     assert "galaxy galaxy1, wrongly called NSC with probability" in bright.images[0].alt
-    assert "strongest at the top right" in bright.images[1].alt
+    assert "strongest in the middle right" in bright.images[1].alt
     assert stages[-1] == ("pictures", 5, 5)
     assert ("comparing features", 24, 24) in stages
 
