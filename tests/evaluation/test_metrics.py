@@ -80,6 +80,33 @@ def test_roc_auc_counts_ties_as_half(scores: np.ndarray) -> None:
     assert metrics.roc_auc(truth, scores) == pytest.approx(1.0 - metrics.roc_auc(~truth, scores), abs=TOLERANCE)
 
 
+@given(st.data(), st.integers(2, 4), st.integers(1, 12))
+@settings(max_examples=60, deadline=None)
+def test_every_score_equals_scikit_learn_or_is_nan(data: st.DataObject, num_classes: int, n: int) -> None:
+    """Few frames, tied and certain probabilities, absent classes: a score that scikit-learn cannot define is NaN here."""
+    labels = np.array(data.draw(st.lists(st.integers(0, num_classes - 1), min_size=n, max_size=n)))
+    parts = data.draw(hnp.arrays(np.int64, (n, num_classes), elements=st.sampled_from([0, 0, 1, 1, 2, 5])))
+    parts[parts.sum(axis=1) == 0] = 1
+    chances = parts / parts.sum(axis=1, keepdims=True)
+    called, present = chances.argmax(axis=1), np.unique(labels)
+    got = metrics.score(labels, chances, ["T"] * n, [f"c{i}" for i in range(num_classes)])
+    every = {"labels": range(num_classes), "average": None, "zero_division": np.nan}
+    scores = [score(labels, called, **every) for score in (oracle.precision_score, oracle.recall_score, oracle.f1_score)]
+    ones = np.eye(num_classes)[labels]
+    areas = [oracle.roc_auc_score(ones[:, i], chances[:, i]) if 0 < ones[:, i].sum() < n else np.nan for i in range(num_classes)]
+    averages = [oracle.average_precision_score(ones[:, i], chances[:, i]) if ones[:, i].any() else np.nan for i in range(num_classes)]
+    for name, values in zip(("precision", "recall", "f1", "roc_auc", "average_precision"), (*scores, areas, averages), strict=True):
+        mine = [one[name] for one in got.per_class.values()]
+        np.testing.assert_allclose(mine, values, rtol=0, atol=TOLERANCE, err_msg=name)
+        np.testing.assert_allclose(getattr(got, name), values[1] if num_classes == 2 else np.mean(values), rtol=0, atol=TOLERANCE)
+    assert got.accuracy == pytest.approx(oracle.accuracy_score(labels, called), abs=TOLERANCE)
+    recalls = oracle.recall_score(labels, called, labels=present, average=None)
+    assert got.balanced_accuracy == pytest.approx(recalls.mean(), abs=TOLERANCE)
+    assert got.log_loss == pytest.approx(oracle.log_loss(labels, chances, labels=range(num_classes)), abs=TOLERANCE)
+    assert got.brier == pytest.approx(oracle.brier_score_loss(ones, chances), abs=TOLERANCE)
+    assert got.macro_target_accuracy == got.accuracy
+
+
 def test_log_loss_clips_certain_and_wrong() -> None:
     chances = np.array([[1.0, 0.0], [1.0, 0.0]])
     assert metrics.log_loss([0, 1], chances) == pytest.approx(oracle.log_loss([0, 1], chances), abs=TOLERANCE)

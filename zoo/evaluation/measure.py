@@ -39,6 +39,7 @@ from zoo.evaluation.shortcut import score_shortcuts
 from zoo.evaluation.stored import EVALUATIONS_FOLDER, FRAMES_NAME, RESULT_NAME, SCHEMA
 from zoo.intervals import DEFAULT, LEVEL, METHODS, accuracy_interval, check_request, simulated_coverage
 from zoo.models import LoadedModel, count_parameters, load
+from zoo.models.places import model_hash
 
 Report = Callable[[str, int, int], None]
 
@@ -262,7 +263,7 @@ def _baselines(
 
 def _store(loaded: LoadedModel, result: Evaluation, chosen: Selection, circumstances: Mapping[str, str | float]) -> Evaluation:
     """Write the result and its frames to a sealed folder, named after what they depend on."""
-    weights = storage.sha256(loaded.path / storage.SEAL_NAME)
+    weights = model_hash(loaded.path)
     rows = chosen.data.manifest.with_rows(chosen.rows).fingerprint()
     key = json.dumps([weights, rows, chosen.split, circumstances["precision"], circumstances["geometry"]])
     name = re.sub(r"[^A-Za-z0-9._]+", "-", chosen.data.name).strip("-.") or "data"

@@ -15,6 +15,7 @@ from zoo import storage
 from zoo.errors import StorageError
 from zoo.evaluation.result import Evaluation
 from zoo.models import resolve_run
+from zoo.models.places import model_hash
 
 SCHEMA = 1
 EVALUATIONS_FOLDER = "evaluations"
@@ -102,7 +103,7 @@ def read_evaluations(given: str | os.PathLike[str]) -> list[Measured]:
     folders = [result.parent for result in (run / EVALUATIONS_FOLDER).glob(f"*/{RESULT_NAME}")]
     folders = [folder for folder in folders if not folder.name.startswith(storage.TEMPORARY_PREFIX)]  # being written, or cut off
     folders.sort(key=lambda folder: (folder / RESULT_NAME).stat().st_mtime_ns, reverse=True)
-    weights = storage.sha256(model / storage.SEAL_NAME)
+    weights = model_hash(model)
     return [_read(str(given), run, folder, weights=weights) for folder in folders]
 
 
