@@ -9,6 +9,7 @@ import click
 
 from zoo.cli.output import emit_json, emit_table, note, note_domain
 from zoo.cli.reproduce_progress import ReproductionProgress
+from zoo.cli.training_progress import clock
 
 if TYPE_CHECKING:
     from zoo.reproduction import Reproduction
@@ -88,6 +89,8 @@ def reproduce(
     else:
         _print_tables(result)
     note_domain(result.domain)
+    took = sum(stage.seconds for stage in result.stages if not stage.found)
+    note(f"{len(result.stages)} parts, {clock(took)}" + (f"; report: {result.report}" if result.report else ""))
     note(f"written: {result.path / 'tables.json'}, which says what every hash stands for")
 
 

@@ -60,7 +60,7 @@ def make_recipe() -> Callable[..., Recipe]:
 
     def make(sky: Path, **changes: Any) -> Recipe:
         sets = (
-            TestSet("test", "accuracy", "test frames"),
+            TestSet("test", "test", "test frames"),
             TestSet("blurry", "blurry", "the same, blurred", steps=("overscan", "blur:sigma=1"), per_target=2),
         )
         networks = (

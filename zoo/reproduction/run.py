@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,12 +14,14 @@ import zoo
 from zoo.data import DataSet
 from zoo.errors import DataError, UnknownNameError, UsageError
 from zoo.evaluation.result import Evaluation
+from zoo.explaining import check_pictures
 from zoo.registry import get_registry
 from zoo.reproduction.folder import SCHEMA, Folder, check_space
 from zoo.reproduction.insight import degrade_frames, explain_network
 from zoo.reproduction.progress import Progress
 from zoo.reproduction.published import PAPER
 from zoo.reproduction.recipe import Network, Recipe, TestSet, find_recipe
+from zoo.reproduction.report import why_no_report, write_page
 from zoo.reproduction.result import PaperTable, Reproduction, Stage
 from zoo.reproduction.sets import open_set, open_source
 from zoo.reproduction.tables import Tables
@@ -107,6 +110,8 @@ class _Session:
     stages: list[Stage] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _evaluations: dict[tuple[str, str], Evaluation] = field(default_factory=dict)
+    _looked: Sequence[Network] = ()
+    _explained: Sequence[Network] = ()
     _left: list[float] = field(default_factory=list)
     _total: int = 0
     _spent: tuple[float, float] = (0.0, 0.0)  # seconds, and what they were expected to be
@@ -114,14 +119,13 @@ class _Session:
     def run(self) -> Reproduction:
         """Do every part and make the tables."""
         check_space(self.folder.path, self._needed_bytes())
-        source = open_source(self.recipe, partial(self.progress.work, "preparing data"))
+        self._looked = [network for network in self.recipe.networks if network.key in self.recipe.insight.networks]
+        self._explained = self._looked if self._has_pictures() else []
+        self._expect(self.recipe.sets, self.recipe.data_s)
+        source = self._open_source()
         sets = self._open_sets(source)
+        self._expect([test for test, _ in sets])
         runs = [(network, seed) for network in self.recipe.networks for seed in self.seeds]
-        insight = self.recipe.insight
-        looked = [network for network in self.recipe.networks if network.key in insight.networks]
-        self._left = [network.expected_s for network, _ in runs] + [test.expected_s for test, _ in sets for _ in runs]
-        self._left += [insight.degrade_s, insight.explain_s] * len(looked) + [self.recipe.cost_s] * len(self.recipe.networks)
-        self._total = len(self._left)
         shared = (self.machine, self.progress)
         weights: dict[str, str] = {}
         for network, seed in runs:
@@ -135,17 +139,49 @@ class _Session:
                 evaluated = partial(self._evaluate, network, seed, data)
                 work = partial(measure_network, self.folder, network, seed, test, data, weights[name], self.machine, evaluated)
                 scores[test.key][name] = self._do(f"evaluate {name}, {test.title} set", work).record
-        for network in looked:
-            facts = (self.folder, network, insight, sets[0][1], weights[run_name(network, 0)])
-            evaluated = partial(self._evaluate, network, 0, sets[0][1])
-            self._do(f"degrade the frames of {network.key}", partial(degrade_frames, *facts, evaluated, *shared))
-            self._do(f"explain the errors of {network.key}", partial(explain_network, *facts, evaluated, *shared))
+        for title, networks, look in (
+            ("degrade the frames of", self._looked, degrade_frames),
+            ("explain the errors of", self._explained, explain_network),
+        ):
+            for network in networks:
+                facts = (self.folder, network, self.recipe.insight, sets[0][1], weights[run_name(network, 0)])
+                self._do(f"{title} {network.key}", partial(look, *facts, partial(self._evaluate, network, 0, sets[0][1]), *shared))
         costs: dict[str, Mapping[str, Any]] = {}
         for network in self.recipe.networks:
             first = weights[run_name(network, 0)]
             work = partial(measure_cost, self.folder, network, self.recipe.budget_s, first, *shared)
             costs[network.key] = self._do(f"cost of {network.key}", work).record
         return self._finish(source, sets, scores, costs)
+
+    def _expect(self, sets: Sequence[TestSet], *before: float) -> None:
+        """Plan the times of the parts that follow: those given, then those of every network."""
+        networks, insight, seeds = self.recipe.networks, self.recipe.insight, len(self.seeds)
+        self._left = [*before, *(network.expected_s for network in networks for _ in self.seeds)]
+        self._left += [test.expected_s for test in sets for _ in range(len(networks) * seeds)]
+        self._left += [insight.degrade_s for _ in self._looked] + [insight.explain_s for _ in self._explained]
+        self._left += [self.recipe.cost_s for _ in networks]
+        self._total = len(self.stages) + len(self._left)
+
+    def _open_source(self) -> DataSet:
+        """The data of the recipe; rendering or reading them is the first part."""
+        opened = []
+
+        def work() -> Done:
+            began = time.monotonic()
+            opened.append(open_source(self.recipe, partial(self.progress.work, "preparing data")))
+            return Done({}, time.monotonic() - began, found=False)
+
+        self._do("prepare the data", work)
+        return opened[0]
+
+    def _has_pictures(self) -> bool:
+        """Whether errors can be shown; if not, it is said what is missing."""
+        try:
+            check_pictures()
+        except UsageError as err:
+            self._note(f"errors are not explained: {err}")
+            return False
+        return True
 
     def _evaluate(self, network: Network, seed: int, data: DataSet) -> Evaluation:
         """The evaluation of a run, made once in a session."""
@@ -217,6 +253,15 @@ class _Session:
             recipe=self.recipe.to_dict(),
             stages=tuple(self.stages),
             notes=tuple(self.notes),
+            report=self._write_report(tables, scores[self.recipe.sets[0].key]),
         )
         maker.write(tables, {"schema": SCHEMA, "zoo": zoo.__version__, "paper": PAPER, **result.to_dict()})
         return result
+
+    def _write_report(self, tables: Sequence[PaperTable], records: Mapping[str, Mapping[str, Any]]) -> Path | None:
+        """Write the page, or say what it lacks."""
+        if reason := why_no_report(self.folder.path):
+            self.progress.note(f"no report: {reason}")
+            return None
+        places = [self.folder.path / records[run_name(network, 0)]["evaluation"] for network in self.recipe.networks]
+        return write_page(self.folder.path, tables, places, self.recipe.command)

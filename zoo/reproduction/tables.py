@@ -79,6 +79,7 @@ class Tables:
         many = len(self.seeds) > 1
         rows: list[tuple[Item, ...]] = []
         notes = [f"the set: {test.says}", f"95 % intervals by target: {METHOD}"]
+        notes.append("frames: what the network takes; smaller ones than the files hold are means of blocks of pixels, as in LCID-Resize")
         for network in self.recipe.networks:
             names = [run_name(network, seed) for seed in self.seeds]
             measured = [read_evaluations(self.folder.path / records[name]["evaluation"])[0] for name in names]
@@ -92,7 +93,7 @@ class Tables:
         heads = ["network", "model", "frames", "accuracy", *(("lowest seed", "highest seed") if many else ())]
         notes += [f"accuracy: mean over {len(self.seeds)} seeds; the interval is that of the mean"] if many else []
         members = data.select("test")
-        told = f"accuracy, {test.title} set: {len(members)} frames of {len({row.target for row in members})} targets ({data.name})"
+        told = f"accuracy on the {test.title} set: {len(members)} frames of {len({row.target for row in members})} targets ({data.name})"
         if not self.simulated:
             heads.append("published")
             notes.append(

@@ -74,7 +74,9 @@ def train_network(
     if record is not None and _is_finished(path, record):
         return Done(record, record["seconds"], found=True)
     if record is None and folder.has(part) and not folder.force:
-        raise UsageError(f"{path}: got a run of another recipe or of other frames; choose another --output, or replace it with --force")
+        raise UsageError(
+            f"{path}: got a run of another recipe, device or list of frames; choose another --output, or replace it with --force"
+        )
     began, before = time.monotonic(), 0.0 if record is None else record["seconds"]
     begun = record is not None and all((path / file).is_file() for file in (CONFIG_NAME, ENVIRONMENT_NAME, MANIFEST_NAME))
     if not begun:
