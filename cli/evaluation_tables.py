@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -177,6 +178,10 @@ def print_notes(result: Evaluation, csv_path: Path | None) -> None:
             warn(f"{name} reaches {shortcut.accuracy.estimate:.4f} without a pixel; the model does not beat it")
     if result.gain is not None:
         note(_say_gain(result))
+    flags = Counter(flag for frame in result.frames for flag in frame.flags)
+    if flags:
+        flagged = counted(sum(bool(frame.flags) for frame in result.frames), "frame")
+        note(f"{flagged} flagged (column 'flags'): {', '.join(f'{name} {count}' for name, count in flags.most_common())}")
     adapted = sum(frame.adapted for frame in result.frames)
     if adapted:
         are = "is" if adapted == 1 else "are"

@@ -117,6 +117,14 @@ def test_frames_are_grouped_by_what_their_headers_tell(run: Path, rows: list[Row
     assert {frame.valid for frame in result.frames} == {1.0}
 
 
+def test_frames_are_flagged_as_in_prediction(tmp_path: Path, rows: list[Row]) -> None:
+    large = write_frame(tmp_path / "large.fits", 0.3, (64, 128))
+    data = DataSet("list", Manifest((replace(rows[0], path=str(large)), *rows[1:]), tmp_path), [])
+    result = evaluate(make_run(tmp_path / "raw", products=("raw",)), data, split="all", allow_product=True, store=False)
+    assert result.frames[0].flags == ("size-adapted", "other-product")
+    assert {frame.flags for frame in result.frames[1:]} == {("other-product",)}
+
+
 def test_gain_is_over_the_best_of_all_that_needs_no_network(run: Path, rows: list[Row]) -> None:
     told = [replace(row, exptime=100.0 if row.label == "galaxy" or row.target == "N5" else 900.0) for row in rows]
     result = _whole(run, told)

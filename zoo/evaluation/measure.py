@@ -20,10 +20,11 @@ from torch import Tensor
 
 import zoo
 from zoo import storage
-from zoo.calibration import softmax
+from zoo.calibration import FlagRules, FrameRange, judge, softmax
 from zoo.data import DataSet, Row
 from zoo.data.baselines import Baselines
 from zoo.data.cache import CachedFrames, open_cache
+from zoo.data.condition import Condition
 from zoo.errors import DataError, UsageError, ZooError
 from zoo.evaluation import metrics
 from zoo.evaluation.breakdown import group_frames
@@ -108,7 +109,7 @@ def evaluate(
     )
     cache = open_cache(frame_cache)
     cached = CachedFrames(cache, chosen.data, pipeline) if cache is not None else None
-    reader = _Reader(chosen.data, pipeline, None if allow_product else frozenset(loaded.card["products"]), cached)
+    reader = _Reader(chosen.data, pipeline, frozenset(loaded.card["products"]), allow_product, loaded.range, cached)
     started = time.perf_counter()
     frames = tuple(_run(classifier, reader, chosen, frames_per_pass, workers, report))
     facts: dict[str, str | float] = {
@@ -130,7 +131,9 @@ class _Reader:
 
     data: DataSet
     pipeline: FittedPipeline
-    products: frozenset[str] | None
+    products: frozenset[str]
+    allow_product: bool
+    frame_range: FrameRange | None
     cached: CachedFrames | None = None
 
     def __call__(self, row: Row, take: Take) -> list[tuple[FrameResult, Place | None]]:
@@ -146,7 +149,9 @@ class _Reader:
                 frame = self.data.open(row)
                 facts = {**read_facts(self.data, row, frame), "adapted": self.pipeline.adapts(frame)}
             result = replace(result, **tell_facts(row, facts), adapted=facts["adapted"])
-            if message := other_product(result.product, self.products):
+            message = other_product(result.product, self.products)
+            result = replace(result, flags=self._judge(result, facts["condition"], other=bool(message)))
+            if message and not self.allow_product:
                 return [(replace(result, status="refused", code="other-product", message=f"{path}: {message}"), None)]
             (place,) = take(1)
             if image is not None:
@@ -158,6 +163,11 @@ class _Reader:
             return [(result, place)]
         except (ZooError, OSError) as error:
             return [(replace(result, status="refused", code=refusal_code(error), message=str(error)), None)]
+
+    def _judge(self, frame: FrameResult, condition: Mapping[str, float], *, other: bool) -> tuple[str, ...]:
+        """The flags that `zoo.predict` would raise."""
+        known = Condition(**condition)
+        return judge(known, FlagRules(), self.frame_range, adapted=frame.adapted, other_product=other, instrument=frame.instrument)
 
     def _load(self, key: str | None) -> tuple[Tensor | None, Mapping[str, Any]]:
         """The image and the facts that the cache holds; nothing where one of the facts is lacking, which an older zoo did not keep."""
