@@ -36,7 +36,7 @@ def compare(
     common: bool,
     interval: str,
     as_json: bool,
-    report: Path | None,
+    report_path: Path | None,
     figures: Path | None,
     force: bool,
 ) -> None:
@@ -52,7 +52,7 @@ def compare(
     """
     from zoo.evaluation import compare as rank
 
-    check_outputs(report, figures, force=force)
+    check_outputs(report_path, figures, force=force)
     result = rank(runs, data=data, split=split, common=common, interval=interval)
     if as_json:
         from zoo.evaluation.paired import INTERVAL, TEST
@@ -61,7 +61,7 @@ def compare(
     else:
         _print_tables(result)
     _print_notes(result)
-    write_outputs(report, figures, [run.path for run in result.standings], comparison=result)
+    write_outputs(report_path, figures, [run.path for run in result.standings], comparison=result)
 
 
 def _print_tables(result: Comparison) -> None:

@@ -10,6 +10,7 @@ import click
 from zoo.cli.evaluation_tables import method, print_notes, print_tables, say
 from zoo.cli.explanation_tables import note_explanation, print_explanation
 from zoo.cli.output import Refusals, emit_json, note, stages
+from zoo.cli.report_output import check_outputs, report_options, write_outputs
 from zoo.cli.robustness_options import axes_options, chosen_axes
 from zoo.cli.robustness_tables import note_robustness, print_robustness
 from zoo.errors import CheckFailedError, DataError, UsageError
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--plane", type=click.IntRange(0), help="Plane of every cube, where --data does not name it; from 0.")
 @click.option("--geometry", type=click.Choice(GEOMETRIES), help="Frames of other sizes than in training.  [default: as trained]")
 @click.option("--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), help="Write one line per frame to this file.")
-@click.option("--force", is_flag=True, help="Replace the file of --csv if it is there.")
+@click.option("--force", is_flag=True, help="Replace the files of --csv, --report and --figures if they are there.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Arithmetic of the model.")
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 @axes_options("robustness-")
 @click.option("--explain", is_flag=True, help="Also say what the wrong frames have in common, and show the worst with Grad-CAM.")
 @click.option("--worst", type=click.IntRange(0), help="Wrong frames that --explain shows at most.  [default: 12]")
+@report_options
 def evaluate(
     run: str,
     data: str | None,
@@ -76,6 +78,8 @@ def evaluate(
     robustness_levels: tuple[str, ...],
     explain: bool,
     worst: int | None,
+    report_path: Path | None,
+    figures: Path | None,
 ) -> None:
     """Measure a run on labelled frames.
 
@@ -86,6 +90,7 @@ def evaluate(
       zoo evaluate runs/latest
       zoo evaluate runs/latest --data simulated:shifted --min-lower 0.5
       zoo evaluate runs/latest --data LCID_test.csv --root /data/hst --csv frames.csv
+      zoo evaluate runs/latest --robustness --report out.html
     """
     from zoo import storage
     from zoo.evaluation import evaluate as measure
@@ -94,8 +99,9 @@ def evaluate(
         raise UsageError("--min-lower needs an interval by target; got --interval frame")
     if csv_path is not None and csv_path.exists() and not force:
         raise UsageError(f"{csv_path}: this file is there already; choose another name, or replace it with --force")
+    check_outputs(report_path, figures, force=force)
     degrade = _degradations(robustness, robustness_frames, robustness_axes, robustness_levels)
-    shown = _explained(explain, worst)
+    shown = _explained(explain or report_path is not None or figures is not None, worst)
     given: dict[str, Any] = {
         "split": split,
         "root": root,
@@ -143,6 +149,7 @@ def evaluate(
         note_robustness(curves)
     if explanation is not None:
         note_explanation(explanation)
+    write_outputs(report_path, figures, [result.path])
     _check(result, min_lower)
 
 

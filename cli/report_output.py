@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def report_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the two options to a command."""
-    report = click.option("--report", type=click.Path(path_type=Path), help="Write everything to one HTML file that needs no network.")
+    report = click.option(
+        "--report", "report_path", type=click.Path(path_type=Path), help="Write everything to one HTML file that needs no network."
+    )
     figures = click.option("--figures", type=click.Path(path_type=Path), help="Write the report's figures and tables into this folder.")
     return report(figures(command))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ def _estimates(sources: Sequence[Source]) -> tuple[list[tuple[ModelEstimate | No
     """An inference and a training step of each model, and what went wrong where there are none."""
     runs = [str(source.run) for source in sources]
     try:
-        found = [estimate(runs, train=train).models for train in (False, True)]
+        with ThreadPoolExecutor(2) as pool:  # each waits for processes of its own
+            found = list(pool.map(lambda train: estimate(runs, train=train).models, (False, True)))
     except ZooError as error:
         return [(None, None)] * len(sources), str(error)
     problems = [record.note for records in found for record in records if record.peak_bytes is None]

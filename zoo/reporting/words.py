@@ -13,7 +13,6 @@ from zoo.intervals import Interval
 from zoo.reporting.blocks import KeyFigure, counted, read_interval, say_ends, say_number, say_share
 from zoo.reporting.source import Source
 
-FEW_TARGETS = 8
 _BASELINES = {"thumbnail": "thumbnails", "statistics": "pixel statistics"}
 _LISTED = 6
 
@@ -172,9 +171,6 @@ def _cautions(source: Source) -> Iterator[str]:
         yield f"Not a test: {seen} of {metrics['n_targets']} were used in training or validation; {rest}."
     if words := domain_words(str(facts["domain"]), str(facts["data_domain"])):
         yield words
-    for label, own in metrics["per_class"].items():
-        if own["targets"] < FEW_TARGETS:
-            yield f"{label} has {counted(int(own['targets']), 'target')}; below {FEW_TARGETS} the intervals are rough."
     yield from _refused(facts)
     rival = best_rival(source)
     if rival is not None and rival.gain.estimate <= 0:
@@ -183,7 +179,7 @@ def _cautions(source: Source) -> Iterator[str]:
     if adapted:
         were = "was" if adapted == 1 else "were"
         yield f"{counted(adapted, 'frame')} had another size than in training and {were} averaged, cut or padded."
-    yield from (str(note) for note in facts["notes"])
+    yield from (f"{note[:1].upper()}{note[1:]}." for note in facts["notes"])
 
 
 def _refused(facts: Mapping[str, Any]) -> Iterator[str]:
