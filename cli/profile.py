@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     help="FITS file or folder, to follow frames from file to class.",
 )
 @click.option("--layers", is_flag=True, help="Also print every layer: MACs, output, memory it saves, time.")
+@click.option("--fit-min", is_flag=True, help="Also find the smallest limit of memory under which each step still succeeds.")
 @click.option("--plain", is_flag=True, help="Inference of the networks as they are written, not as zoo prepares them.")
 @click.option("--table", type=click.Choice(["paper"]), help="Print the hardware comparison of the paper for its networks.")
 @click.option(
@@ -61,6 +62,7 @@ def profile(
     budget: str,
     frames: str,
     layers: bool,
+    fit_min: bool,
     plain: bool,
     table: str | None,
     against: Path | None,
@@ -99,6 +101,7 @@ def profile(
         budget=budget,
         frames="none" if table else frames,
         layers=layers,
+        fit_min=fit_min,
         plain=plain,
         options=parse_assignments(model_options),
         progress=note,

@@ -128,12 +128,12 @@ def _write_models(models: Sequence[ModelProfile], title: str) -> None:
         [
             model.model, "x".join(map(str, model.input_shape)), model.batch, model.parameters, model.macs, model.weights_bytes,
             step.mode, step.status, step.bound_bytes, step.peak_bytes, step.reserved_bytes, *_seconds(step),
-            len(step.samples_s), step.warmup, step.note or step.cut, *_memory(step), step.cold_bytes, step.steady_bytes,
+            len(step.samples_s), step.warmup, step.note or step.cut, *_memory(step), step.cold_bytes, step.steady_bytes, step.fit_min_bytes,
         ]
         for model in models
         for step in model.steps
     ]  # fmt: skip
-    emit_table([*columns, "cold_bytes", "steady_bytes"], rows, title=title)
+    emit_table([*columns, "cold_bytes", "steady_bytes", "fit_min_bytes"], rows, title=title)
 
 
 MEMORY = ("expected_bytes", "expected_resident_least_bytes", "expected_resident_most_bytes", "device_used_bytes", "host_peak_bytes")
@@ -155,6 +155,7 @@ def _print_memory(models: Sequence[ModelProfile]) -> None:
     from zoo.costs.text import say_bytes
 
     rows = []
+    limited = any(step.fit_min_bytes is not None for model in models for step in model.steps)
     for model in models:
         steps: list[StepProfile | Throughput] = [step for step in model.steps if not model.throughput]
         for step in (*steps, *model.throughput):
@@ -174,10 +175,11 @@ def _print_memory(models: Sequence[ModelProfile]) -> None:
                     _say_range(step.expected_resident_bytes),
                     grown,
                     _or_dash(step.host_peak_bytes, say_bytes),
+                    *([_or_dash(getattr(step, "fit_min_bytes", None), say_bytes)] if limited else []),
                 ]
             )
     columns = ["model", "step", "batch", "tensors, estimate", "allocated", "reserved", "device used"]
-    columns += ["process, estimate", "process", "with libraries"]
+    columns += ["process, estimate", "process", "with libraries", *(["fit min"] if limited else [])]
     emit_table(columns, _aligned(rows, left=(0, 1)), title="peak memory beside what zoo estimate says of the same step")
 
 

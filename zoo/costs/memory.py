@@ -29,6 +29,18 @@ def peak_resident_bytes() -> int:
     return _status("VmHWM") or _highest()
 
 
+def private_bytes() -> int | None:
+    """Return the writable private memory of this process, touched or not, which is what ``RLIMIT_DATA`` limits; ``None`` outside Linux."""
+    return _status("VmData") or None
+
+
+def limit_private(size: int) -> None:
+    """Let the `private_bytes` of this process never exceed ``size`` bytes again."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+
+
 def reset_peak() -> bool:
     """Make `peak_resident_bytes` begin anew; returns whether the system can do that (Linux)."""
     try:

@@ -11,10 +11,13 @@ from zoo.costs.process import MEASURED, run_job
 from zoo.costs.target import Target
 from zoo.costs.text import say_bytes, say_seconds
 from zoo.profiling.figures import LayerProfile, PathProfile, Throughput
+from zoo.profiling.limit import HEADROOM, SPARE_BYTES, find_limit
 from zoo.profiling.result import ModelProfile, OpProfile, StepProfile
 from zoo.profiling.samples import Block, Lap
 
 OP_LEAST_LIMIT_S = 120.0  # references take seconds, and each is run at least once
+
+LIMIT_PATIENCE = 3.0  # times what a job may take, for a step whose memory is limited: one that only takes long has succeeded
 
 WORDS = {"infer": "inference", "train": "training step"}
 
@@ -29,8 +32,8 @@ class Children:
     """Runs the jobs of one profile.
 
     Args:
-        job: what all of them have in common: ``batches``, ``frames`` (``None`` for no way of a frame), ``layers``, ``plain``, ``budget_s``,
-            ``limit_s`` and the settings of `zoo.costs.request`.
+        job: what all of them have in common: ``batches``, ``frames`` (``None`` for no way of a frame), ``layers``, ``fit_min``, ``plain``,
+            ``budget_s``, ``limit_s`` and the settings of `zoo.costs.request`.
         say: is told what happens, line by line.
 
     Attributes:
@@ -91,6 +94,8 @@ class Children:
         expected = self._expected(mode, case)
         self._say(f"{model.model}: {WORDS[mode]}, at least {say_bytes(case['bound'])}, budget {say_seconds(job['budget_s'])}")
         step = self._record(StepProfile("", ""), {**aim, **expected}, "measure_step", {**aim, "budget_s": budget["step"]})
+        if step.status == MEASURED and job["fit_min"]:
+            step = self._limit(step, aim)
         model = replace(model, steps=(*model.steps, step))
         if step.status != MEASURED:
             self._say(f"{model.model}: {WORDS[mode]} {step.status}: {step.note}")
@@ -108,6 +113,23 @@ class Children:
             points = self._sweep({**aim, "budget_s": budget["throughput"]}, mode, cases)
             model = replace(model, throughput=(*model.throughput, *points))
         return model
+
+    def _limit(self, step: StepProfile, aim: Mapping[str, Any]) -> StepProfile:
+        """Find the smallest limit of memory under which the step succeeds."""
+        start = int(HEADROOM * (step.peak_bytes or 0)) + SPARE_BYTES
+        failures: list[str] = []
+
+        def succeeds(limit: int) -> bool:
+            found = self._run("try_limit", {**aim, "limit_bytes": limit, "limit_s": LIMIT_PATIENCE * self._job["limit_s"]})
+            well = bool(found["status"] == MEASURED)
+            failures.extend([] if well else [found["note"]])
+            self._say(f"{WORDS[step.mode]} in {say_bytes(limit)}: {'succeeds' if well else 'does not succeed'}")
+            return well
+
+        least = find_limit(step.bound_bytes or 0, start, succeeds)
+        if least is None:
+            self._say(f"{WORDS[step.mode]}: it does not succeed in {say_bytes(start)} either, which is more than its peak: {failures[0]}")
+        return replace(step, fit_min_bytes=least)
 
     def _sweep(self, aim: Mapping[str, Any], mode: str, cases: Mapping[tuple[str, int], Mapping[str, Any]]) -> list[Throughput]:
         """Measure one batch after the other, up to the first that cannot be: those after it are larger."""

@@ -34,6 +34,8 @@ class StepProfile:
         reserved_bytes: highest memory that torch's allocator held on a GPU.
         device_used_bytes: what the driver says is taken on a GPU after the runs, by all processes and contexts.
         host_peak_bytes: highest resident set of the whole process during the steps.
+        fit_min_bytes: the smallest limit of memory under which the step still succeeds, above what was there before the model was built;
+            ``None`` where it was not asked for, or not found.
         samples_s: wall time of each run that counts, in the order of the runs.
         device_s: time of the same runs on the GPU's stream.
         blocks: further runs in turn with a calibration, for `compare_profiles`; empty where the budget does not hold enough of them.
@@ -57,6 +59,7 @@ class StepProfile:
     reserved_bytes: int | None = None
     device_used_bytes: int | None = None
     host_peak_bytes: int | None = None
+    fit_min_bytes: int | None = None
     samples_s: tuple[float, ...] = ()
     device_s: tuple[float, ...] = ()
     blocks: tuple[Block, ...] = ()

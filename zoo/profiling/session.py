@@ -34,6 +34,7 @@ def profile(
     budget: str | float = 60.0,
     frames: str | os.PathLike[str] = SIMULATED,
     layers: bool = False,
+    fit_min: bool = False,
     plain: bool = False,
     options: Mapping[str, object] | None = None,
     op_shape: tuple[int, int] = OP_SHAPE,
@@ -59,6 +60,7 @@ def profile(
         frames: FITS file or folder on which the way of a frame from file to class is measured; ``simulated`` for frames that are written
             to a temporary folder, ``none`` to leave it out. It belongs to inference.
         layers: also look at every layer.
+        fit_min: also find the smallest limit of memory under which a step succeeds, in about six more processes; it takes its own time.
         plain: inference of the networks as they are written, without `zoo.models.prepare_inference`.
         options: options of the model, where ``models`` is a single one.
         op_shape: ``(H, W)`` of the frame for ops, in pixels.
@@ -84,6 +86,7 @@ def profile(
         **settings,
         "frames": {SIMULATED: "", NO_FRAMES: None}.get(source, source),
         "layers": layers,
+        "fit_min": fit_min,
         "limit_s": max(LEAST_LIMIT_S, PATIENCE * settings["budget_s"]),
         "plugins": request.plugins,
     }

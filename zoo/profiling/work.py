@@ -11,11 +11,21 @@ from typing import Any
 import torch
 
 from zoo.costs.fitting import fit_model
-from zoo.costs.memory import USABLE_SHARE, free_on, keep_heap, peak_resident_bytes, reset_peak, resident_bytes
-from zoo.costs.process import MEASURED, TOO_SLOW
+from zoo.costs.memory import (
+    USABLE_SHARE,
+    free_on,
+    keep_heap,
+    limit_private,
+    peak_resident_bytes,
+    private_bytes,
+    reset_peak,
+    resident_bytes,
+)
+from zoo.costs.process import FAILED, MEASURED, TOO_SLOW
 from zoo.costs.settings import Settings
 from zoo.costs.subject import Job, count_subject, make_subject
 from zoo.costs.text import say_bytes, say_seconds
+from zoo.errors import UsageError
 from zoo.models import prepare_inference
 from zoo.profiling.bound import memory_bound
 from zoo.profiling.calibration import Calibration
@@ -122,6 +132,39 @@ def measure_frames(job: Job, tell: Tell) -> Result:
     return measure_path(loaded, job, device, lambda: tell("stage", stage="running"))
 
 
+def try_limit(job: Job, tell: Tell) -> Result:
+    """Run a step twice with ``limit_bytes`` above what was there before its model was built; any other status means that it failed.
+
+    On a GPU the limit is that of torch's caching allocator, which also holds what it cannot give out again; on the CPU that of the
+    process's private memory (``RLIMIT_DATA``, Linux), where every allocation counts as a whole, touched or not.
+
+    Raises:
+        UsageError: memory cannot be limited here.
+    """
+    device = announce(job, tell)
+    prepare = step_of(job["mode"])
+    wake_libraries(job, device, prepare)
+    before = torch.cuda.memory_reserved(device) if device.type == "cuda" else private_bytes()
+    if before is None:
+        raise UsageError("--fit-min: the memory of a process can only be limited on Linux")
+    subject = make_subject(job, weights=True)
+    run = prepare(subject, device, job)
+    free_garbage(device)
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, (before + job["limit_bytes"]) / total), device)
+    else:
+        limit_private(before + job["limit_bytes"])
+    tell("stage", stage="running")
+    try:
+        for _ in range(2):  # the first does not find what the others find
+            run()
+    except (RuntimeError, MemoryError) as error:  # libraries have many words for it, and what has run before fails for no other reason
+        words = str(error).strip().splitlines()
+        return {"status": FAILED, "note": words[0] if words else type(error).__name__}
+    return {"status": MEASURED}
+
+
 def measure_op(job: Job, tell: Tell) -> Result:
     """Time an op beside its reference and a copy, on each kind of pixel."""
     device = announce(job, tell)
@@ -186,7 +229,7 @@ class _Memory:
         wake_libraries(self._job, device, prepare)
         self._before = resident_bytes()
         self._held = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
-        self._subject = make_subject(self._job, weights=True)  # `zoo.predict` too holds the model as loaded beside the prepared one
+        self._subject = make_subject(self._job, weights=True)
         self.run = prepare(self._subject, device, self._job)
         free_garbage(device)
         self._begin_anew()
