@@ -14,6 +14,7 @@ import torch
 from tiny_run import make_run, tiny_registry, write_frame
 
 import zoo
+from zoo.calibration import Calibration
 from zoo.data import DataSet, Manifest, Row
 from zoo.data.baselines import fit_baselines
 from zoo.errors import DataError, UsageError
@@ -123,6 +124,20 @@ def test_frames_are_flagged_as_in_prediction(tmp_path: Path, rows: list[Row]) ->
     result = evaluate(make_run(tmp_path / "raw", products=("raw",)), data, split="all", allow_product=True, store=False)
     assert result.frames[0].flags == ("size-adapted", "other-product")
     assert {frame.flags for frame in result.frames[1:]} == {("other-product",)}
+
+
+def test_temperature_changes_probabilities_and_no_class(run: Path, rows: list[Row]) -> None:
+    loaded = zoo.load(run)
+    calibration = Calibration(loaded.labels, 2.0, np.zeros((3, 2)), np.zeros(3, dtype=np.int64), ("a", "b", "b"))
+    data = DataSet("list", Manifest(tuple(rows), Path("/")), [])
+    plain, cooled = (evaluate(one, data, split="all", store=False) for one in (loaded, replace(loaded, calibration=calibration)))
+    assert [(frame.predicted, frame.logits) for frame in plain.frames] == [(frame.predicted, frame.logits) for frame in cooled.frames]
+    found = cooled.calibration
+    assert found is not None
+    assert (found.temperature, found.fitted_targets, found.n_frames, found.n_targets) == (2.0, 2, 24, 12)
+    assert found.log_loss_before == plain.metrics.log_loss != cooled.metrics.log_loss == found.log_loss_after
+    logits = np.array([frame.logits for frame in cooled.frames]) / 2
+    np.testing.assert_allclose([frame.probabilities for frame in cooled.frames], np.exp(logits) / np.exp(logits).sum(axis=1)[:, None])
 
 
 def test_gain_is_over_the_best_of_all_that_needs_no_network(run: Path, rows: list[Row]) -> None:

@@ -240,7 +240,7 @@ def _score(
             chances,
             targets,
             temperature=loaded.temperature,
-            fitted_targets=0 if calibration is None else len(set(calibration.targets)),
+            fitted_targets=0 if calibration is None else calibration.n_targets,
             method=method,
         ),
         coverage=simulated_coverage(list(Counter(targets).values()), scores.accuracy, method=method),
