@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from zoo import ops
 from zoo.errors import FrameError, UsageError
 from zoo.frames import PIXEL_SCALES, Frame, Observation, cosmic_rays
-from zoo.plugins.degrade.hubble import missing_sigma, wavelength_of
+from zoo.plugins.degrade.hubble import known_wavelength, missing_sigma
 from zoo.plugins.degrade.observing import Degradation, Shape, expected_signal, gaussian_noise, numpy_generator, observed
 from zoo.plugins.degrade.psf import gaussian, smear_light
 from zoo.plugins.degrade.rays import split_rays
@@ -78,7 +78,7 @@ class Csst(Degradation):
     def __call__(self, x: Frame, *, generator: Generator | None = None, out: Tensor | None = None) -> Frame:
         """Expose the frame's sky with CSST.
 
-        Raises: FrameError: ``no-exptime``, and as `Degradation` says, which see for the rest.
+        Raises: FrameError: ``no-exptime`` or ``no-wavelength``, and as `Degradation` says, which see for the rest.
         """
         if generator is None:
             raise UsageError("csst draws noise and got no generator; run it in a zoo.Pipeline, which gives one, or pass generator=")
@@ -86,7 +86,7 @@ class Csst(Degradation):
         if not math.isfinite(seen.exptime):
             got = "no exposure time to scale to CSST's"
             raise FrameError("no-exptime", path=x.info.path, hdu=x.info.hdu, got=got, expected="EXPTIME", remedy="use a file that has it")
-        sigma = missing_sigma(self.ee80, micron=self.micron or wavelength_of(x.info.filter), pixel=seen.pixel)
+        sigma = missing_sigma(self.ee80, micron=self.micron or known_wavelength(x.info, self.name), pixel=seen.pixel)
         kernel = gaussian(sigma / seen.pixel) if sigma else None
         factor = PIXEL * x.info.scale / seen.pixel
         size = tuple(max(int(side / factor), 1) for side in x.shape[1:])

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import integrate, optimize, special
 
-from zoo.errors import UsageError
+from zoo.errors import FrameError, UsageError
+from zoo.frames import FrameInfo
 
 DIAMETER = 2.4  # metres
 OBSTRUCTION = 0.33  # diameter of the obstruction in units of the pupil's
@@ -31,6 +32,21 @@ def wavelength_of(name: str) -> float:
     """Wavelength in microns that the name of a Hubble filter says, such as 0.606 for ``F606W``; 0 for a name that says none."""
     match = _FILTER.fullmatch(name.strip().upper())
     return int(match[1]) / 1000 if match else 0.0
+
+
+def known_wavelength(info: FrameInfo, step: str) -> float:
+    """Wavelength in microns of a frame's filter, for a step that needs it. Raises: FrameError: ``no-wavelength``."""
+    micron = wavelength_of(info.filter)
+    if not micron:
+        raise FrameError(
+            "no-wavelength",
+            path=info.path,
+            hdu=info.hdu,
+            got=f"the filter {info.filter!r}, which says no wavelength, on which the width of the camera's own PSF depends",
+            expected="a filter such as F606W",
+            remedy=f"give the wavelength: {step}:micron=0.6",
+        )
+    return micron
 
 
 def _overlap(distance: Floats, first: float, second: float) -> Floats:
@@ -81,10 +97,10 @@ def ee80(*, micron: float, pixel: float, sigma: float = 0.0) -> float:
 def missing_sigma(target: float, *, micron: float, pixel: float) -> float:
     """Standard deviation in arcseconds of the Gaussian that brings the radius of 80 % to ``target``; 0 where it is as wide already.
 
-    Raises: UsageError: the wavelength is not known, or ``target`` is not > 0.
+    Raises: UsageError: the wavelength or ``target`` is not > 0.
     """
     if micron <= 0:
-        raise UsageError("the width of the camera's own PSF depends on the wavelength, which the filter does not say; give micron=0.6")
+        raise UsageError(f"a wavelength must be > 0, got {micron}")
     if not 0 < target < 5:
         raise UsageError(f"a radius of 80 % must be > 0 and below 5 arcseconds, got {target}")
     if ee80(micron=micron, pixel=pixel) >= target:

@@ -43,6 +43,8 @@ class Degradation:
 
     name = ""
     nothing = "nothing to do"
+    arcseconds = False
+    """Whether an option is an angle, so that the side of a pixel has to be known."""
 
     def __init__(self, *, pixel: float = 0.0, read_noise: float = 0.0, seed: int = 0) -> None:
         self.require(pixel=pixel, read_noise=read_noise)
@@ -66,7 +68,7 @@ class Degradation:
         """
         if generator is None:
             raise UsageError(f"{self.name} draws noise and got no generator; run it in a zoo.Pipeline, which gives one, or pass generator=")
-        seen = observed(x, self.name, pixel=self.pixel, read_noise=self.read_noise)
+        seen = observed(x, self.name, pixel=self.pixel, read_noise=self.read_noise, arcseconds=self.arcseconds)
         if seen.light is not None:
             changed = self.change_scene(x, seen, generator)
             image = None if changed is None else changed.expose(generator)
@@ -86,11 +88,12 @@ class Degradation:
         raise NotImplementedError
 
 
-def observed(frame: Frame, step: str, *, pixel: float = 0.0, read_noise: float = 0.0) -> Observation:
+def observed(frame: Frame, step: str, *, pixel: float = 0.0, read_noise: float = 0.0, arcseconds: bool = True) -> Observation:
     """The exposure behind a frame, as the degradations before left it.
 
     Args:
-        frame: in electrons, in the pixels of its detector. step: who asks. pixel, read_noise: as `Degradation` has them.
+        frame: in electrons, in the pixels of its detector. step: who asks. pixel, read_noise, arcseconds: as `Degradation` has them.
+    Returns: the exposure; its ``pixel`` is NaN where it is neither known nor needed.
     Raises: as `Degradation` says.
     """
 
@@ -101,7 +104,7 @@ def observed(frame: Frame, step: str, *, pixel: float = 0.0, read_noise: float =
         got = f"pixels in {frame.info.bunit or 'an unknown unit'} for {step}"
         raise refuse("no-electrons", got, "electrons, in which noise is counted", "use a raw frame after 'overscan', or a calibrated one")
     if frame.observation is not None:
-        return frame.observation
+        return _with_scale(frame, frame.observation, step, pixel) if arcseconds else frame.observation
     if frame.info.product == "drz":
         got = f"a drizzled image for {step}"
         raise refuse("resampled", got, "pixels whose noise is independent", "use the raw or flt file, or the step 'blur'")
@@ -115,16 +118,27 @@ def observed(frame: Frame, step: str, *, pixel: float = 0.0, read_noise: float =
             got, whole = (f"{shape[1]}x{shape[2]}" for shape in (frame.shape, scene.light.shape))
             raise PipelineError(f"{step} got {got} pixels of a simulated frame of {whole}; put it right behind 'overscan', before 'crop'")
         return scene
+    seen = Observation(math.nan, frame.info.exptime, read_noise=read_noise, full_well=_full_well(frame))
+    if arcseconds:
+        seen = _with_scale(frame, seen, step, pixel)
+    return seen if read_noise else replace(seen, read_noise=measure_read_noise(frame.decode()))
+
+
+def _with_scale(frame: Frame, seen: Observation, step: str, pixel: float) -> Observation:
+    """The exposure with the side of its pixels, which is the one given where nothing is known. Raises: FrameError: ``no-scale``."""
+    if math.isfinite(seen.pixel):
+        return seen
     pixel = pixel or PIXEL_SCALES.get(frame.info.instrument.upper(), 0.0) * frame.info.scale
     if not pixel:
-        got = f"a frame of {frame.info.instrument or 'an unknown camera'}"
-        raise refuse("no-scale", got, f"one of {', '.join(PIXEL_SCALES)}", f"give the side of a pixel: {step}:pixel=0.05")
-    return Observation(
-        pixel=pixel,
-        exptime=frame.info.exptime,
-        read_noise=read_noise or measure_read_noise(frame.decode()),
-        full_well=_full_well(frame),
-    )
+        raise FrameError(
+            "no-scale",
+            path=frame.info.path,
+            hdu=frame.info.hdu,
+            got=f"a frame of {frame.info.instrument or 'an unknown camera'}",
+            expected=f"one of {', '.join(PIXEL_SCALES)}",
+            remedy=f"give the side of a pixel: {step}:pixel=0.05",
+        )
+    return replace(seen, pixel=pixel)
 
 
 def finish(frame: Frame, image: Tensor, seen: Observation, *, out: Tensor | None = None) -> Frame:

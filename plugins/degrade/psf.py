@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from zoo import ops
 from zoo.errors import UsageError
 from zoo.frames import Frame, Observation
-from zoo.plugins.degrade.hubble import missing_sigma, wavelength_of
+from zoo.plugins.degrade.hubble import known_wavelength, missing_sigma
 from zoo.plugins.degrade.observing import Degradation, expected_signal
 from zoo.plugins.degrade.rays import split_rays
 
@@ -28,6 +28,7 @@ _LARGEST = 256  # pixels; half side of the largest kernel
 class Smeared(Degradation):
     """A degradation that convolves the light."""
 
+    arcseconds = True
     nothing = "nothing is added, the light is spread as wide already"
 
     def kernel(self, x: Frame, seen: Observation) -> Tensor | None:
@@ -93,9 +94,9 @@ class Psf(Smeared):
         self.profile, self.beta, self.micron = profile, beta, micron
 
     def kernel(self, x: Frame, seen: Observation) -> Tensor | None:
-        """What the light of a frame is convolved with, ``(K, K)``; ``None`` for nothing."""
+        """What the light of a frame is convolved with, ``(K, K)``; ``None`` for nothing. Raises: FrameError: ``no-wavelength``."""
         if self.total:
-            sigma = missing_sigma(self.total, micron=self.micron or wavelength_of(x.info.filter), pixel=seen.pixel)
+            sigma = missing_sigma(self.total, micron=self.micron or known_wavelength(x.info, self.name), pixel=seen.pixel)
             return gaussian(sigma / seen.pixel) if sigma else None
         if self.profile == "gaussian":
             sigma = (self.ee80 / GAUSSIAN_EE80 if self.ee80 else self.fwhm / GAUSSIAN_FWHM) / seen.pixel

@@ -236,6 +236,13 @@ def test_what_a_frame_lacks_is_said() -> None:
     with pytest.raises(FrameError, match=r"no-scale: got a frame of NIRCAM, .*psf:pixel=0\.05"):
         step(replace(frame, info=replace(INFO, instrument="NIRCAM")), generator=Generator())
     assert Psf(pixel=0.03)(replace(frame, info=replace(INFO, instrument="NIRCAM")), generator=Generator()).unit == "electron"
+    # What counts electrons needs no angle; what follows it may.
+    brighter = Sky()(replace(frame, info=replace(INFO, instrument="NIRCAM")), generator=Generator())
+    with pytest.raises(FrameError, match="no-scale"):
+        step(brighter, generator=Generator())
+    known = Psf(pixel=0.03)(brighter, generator=Generator()).observation
+    assert known is not None
+    assert known.pixel == 0.03
     with pytest.raises(FrameError, match="no-electrons: got pixels in MJy/sr for psf"):
         step(replace(frame, unit="DN", info=replace(INFO, bunit="MJy/sr")), generator=Generator())
     with pytest.raises(FrameError, match="resampled: got a drizzled image"):
@@ -244,7 +251,7 @@ def test_what_a_frame_lacks_is_said() -> None:
         step(replace(frame, info=replace(INFO, path=Path("x.fits"))), generator=Generator())
     with pytest.raises(UsageError, match="got no generator"):
         step(frame)
-    with pytest.raises(UsageError, match=r"total adds|depends on the wavelength"):
+    with pytest.raises(FrameError, match=r"no-wavelength: got the filter '', .*psf:micron=0\.6"):
         Psf(total=0.15)(replace(frame, info=replace(INFO, filter="")), generator=Generator())
     with pytest.raises(PipelineError, match="'psf' needs electrons and would get dimensionless; put it before 'normalize'"):
         Pipeline(["overscan", "normalize", "psf"])
