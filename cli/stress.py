@@ -188,9 +188,12 @@ def _report(tally: _Tally, axes: Sequence[str], output: Path | None, allow_bad: 
     note(f"{counted(tally.rows, 'row')}{f' in {output}' if output else ''}{f': refused {refused}' if refused else ''}")
     if tally.frames:
         note(f"class changes within the levels: {', '.join(f'{name} {tally.flips[name]}' for name in axes)} of {tally.frames}")
+    alike: dict[str, list[str]] = {}  # what frames lack for one axis they often lack for others too
     for name, refusals in tally.left_out.items():
-        note(f"{name}: cannot be applied to {refusals.counts.total()} of {counted(tally.frames, 'frame')} ({refusals}):")
-        refusals.explain()
+        alike.setdefault(str(refusals), []).append(name)
+    for codes, names in alike.items():
+        note(f"{', '.join(names)}: cannot be applied to some of {counted(tally.frames, 'frame')} ({codes}):")
+        tally.left_out[names[0]].explain()
     if tally.others:
         note(f"{counted(tally.others, 'other file')} in the folders {'was' if tally.others == 1 else 'were'} not looked at")
     tally.refused.explain()

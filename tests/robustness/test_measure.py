@@ -120,15 +120,15 @@ def test_frames_that_cannot_be_degraded_are_named(run: Path, make_list: Make, tm
     manifest = make_list([*GALAXIES[:2], *NSCS[:2]])
     odd = write_sky(tmp_path / "odd.fits", 3000.0, 9, INSTRUME="OTHER")
     manifest.write_text(f"{manifest.read_text()}{odd},0,galaxy,odd\n")
-    result = measure_robustness(run, manifest, split="all", axes=["psf", "blur", "sky"], levels={"sky": [10.0]})
-    for name, count, left_out in (("psf", 4, [(str(odd), "no-scale")]), ("blur", 5, []), ("sky", 4, [(str(odd), "no-scale")])):
+    result = measure_robustness(run, manifest, split="all", axes=["psf", "blur", "jitter"])
+    for name, count, left_out in (("psf", 4, [(str(odd), "no-scale")]), ("blur", 5, []), ("jitter", 4, [(str(odd), "no-scale")])):
         curve = next(curve for curve in result.curves if curve.axis == name)
         assert {point.n_frames for point in curve.points} == {count}
         assert [(frame.path, frame.code) for frame in curve.left_out] == left_out
-    assert any(note.startswith("psf, sky: 1 of 5 frames left out (no-scale 1): ") for note in result.notes)
+    assert any(note.startswith("psf, jitter: 1 of 5 frames left out (no-scale 1): ") for note in result.notes)
     assert result.path is not None
     refused = [row for row in read_rows(result) if row["status"] == "refused"]
-    assert [(row["path"], row["axis"], row["code"]) for row in refused] == [(str(odd), "psf", "no-scale"), (str(odd), "sky", "no-scale")]
+    assert [(row["path"], row["axis"], row["code"]) for row in refused] == [(str(odd), "psf", "no-scale"), (str(odd), "jitter", "no-scale")]
 
 
 def test_an_axis_that_applies_to_no_frame_has_no_points(run: Path, make_list: Make) -> None:
