@@ -20,7 +20,7 @@ from zoo.plugins.simulated.scene import Scene
 from zoo.plugins.simulated.targets import Exposure
 
 VERSION = 3
-"""Raised whenever the same seed gives other pixels."""
+"""Raised whenever the same seed gives other pixels, or files say other things of themselves."""
 
 CHIPS = ((1, 2), (4, 1))
 """HDU and chip of the two science images."""
