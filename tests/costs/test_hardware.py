@@ -36,6 +36,11 @@ def test_usable_is_what_context_and_waste_leave() -> None:
     assert usable_bytes(2 * 10**9, device="cpu")[0] > least
 
 
+def test_a_budget_after_the_imports_is_the_same_without_them() -> None:
+    whole, growth = (usable_bytes(2 * 10**9, device="cpu", train=True, imported=imported) for imported in (False, True))
+    assert [after - before for after, before in zip(growth, whole, strict=True)] == [PROCESS_BYTES[1], PROCESS_BYTES[0]]
+
+
 def test_what_is_needed_and_what_is_usable_agree() -> None:
     for device in ("cuda", "cpu"):
         least, most = usable_bytes(24 * 10**9, device=device, train=True)

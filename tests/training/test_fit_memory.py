@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import zoo
 from zoo import storage
-from zoo.costs import Peak, Settings
+from zoo.costs import Peak, Settings, hardware
 from zoo.errors import InterruptedRunError, MemoryLimitError, SettingsError, UsageError
 from zoo.models.directory import load_tensors
 from zoo.registry import Registry, use_registry
@@ -171,7 +171,7 @@ def test_plan_cuts_the_batch_and_says_what_batchnorm_sees(hungry: Configure, mon
     assert (plan.config.train.optimizer, plan.config.train.lr) == ("sgd", 0.01)
     told = dict(plan.describe())["memory"]
     assert told == (
-        "fit 8GB: fp32, sgd, batch 2 x 8; a step takes 0.01 GB, 7.95 GB are free for it; "
+        "fit 8GB: fp32, sgd, batch 2 x 8; a step takes 0.01 GB, 7.98 GB are free for it; "
         "BatchNorm sees 2 instead of 16 frames, a step still has 16"
     )
 
@@ -182,7 +182,7 @@ def test_plan_names_the_choice_that_does_not_fit_and_what_would(hungry: Configur
         make_plan(hungry(train={"optimizer": "adamw", "precision": "fp32"}))
     assert caught.value.exit_code == 4
     assert str(caught.value) == (
-        "hungry at 24x48 with --optimizer adamw does not fit into 8GB (7.95 GB for its tensors); "
+        "hungry at 24x48 with --optimizer adamw does not fit into 8GB (7.98 GB for its tensors); "
         "--optimizer sgd --precision fp32 --batch-size 4 --accumulate 2 --stream takes 0.01 GB"
     )
 
@@ -195,7 +195,7 @@ def test_plan_says_how_much_is_needed_at_least(hungry: Configure, monkeypatch: p
 
 
 def test_plan_leaves_room_for_what_a_checkpoint_copies(hungry: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "PROCESS_BYTES", 0)
+    monkeypatch.setitem(hardware.RESIDENT_EXTRA_BYTES, "train", (0, 0))
     plan = make_plan(hungry(train={"optimizer": None, "workers": 0}))
     saving = 4 * plan.parameters
     reading = 4 * 24 * 48 * (memory.PREFETCH * 4 + 2)
@@ -233,7 +233,7 @@ def test_what_has_no_effect_on_a_network_is_told_and_a_plan_for_several_processe
     assert _check_execution(zoo.create_model("resnet18"), TrainSettings(stream=True, recompute=True), 2) == []
     (note,) = _check_execution(Deciding(), TrainSettings(), 1)
     assert note.startswith("validation runs the network as it is, slower and in more memory than it could: it cannot be traced: TraceError")
-    with pytest.raises(UsageError, match=r"got train\.fit for 2 processes, expected a single one"):
+    with pytest.raises(UsageError, match="got --fit 8GB for 2 processes, expected a single one"):
         _check_execution(network, TrainSettings(fit="8GB"), 2)
 
 

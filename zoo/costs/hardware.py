@@ -45,18 +45,20 @@ class Budget:
     capacity_bytes: int
 
 
-def usable_bytes(capacity: int, *, device: str = "cuda", train: bool = False) -> tuple[int, int]:
+def usable_bytes(capacity: int, *, device: str = "cuda", train: bool = False, imported: bool = False) -> tuple[int, int]:
     """Return what is left for tensors: with the whole allowance for what else takes memory, and with the least; the truth lies between.
 
     Args:
         capacity: bytes of the device; on the CPU those that the process may take.
         device: ``cuda`` or ``cpu``.
         train: a training step instead of an inference.
+        imported: on the CPU ``capacity`` is what the process may grow by once everything is imported, so that the imports do not count.
     """
     if device == "cuda":
         left = max(0, capacity - CONTEXT_BYTES)
         return int(left / WASTE), left
-    least, most = (process + extra for process, extra in zip(PROCESS_BYTES, RESIDENT_EXTRA_BYTES[_mode(train)], strict=True))
+    process = (0, 0) if imported else PROCESS_BYTES
+    least, most = (start + extra for start, extra in zip(process, RESIDENT_EXTRA_BYTES[_mode(train)], strict=True))
     return max(0, capacity - most), max(0, capacity - least)
 
 

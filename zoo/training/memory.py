@@ -1,7 +1,8 @@
 """``zoo train --fit``: settings whose step stays within a given memory, and what became of them when it was not enough.
 
-The peak of a step is predicted without running it (`zoo.costs`). On a CPU the limit is what the process may grow by after its imports, the
-frames that are read ahead included; on a GPU it is the memory of the device.
+The peak of a step is predicted without running it, and what a budget leaves for it is the rule of `zoo.costs.usable_bytes`, both as in
+`zoo.estimate`. On a CPU the budget is what the process may grow by after its imports, the frames that are read ahead included; on a GPU it
+is the memory of the device.
 """
 
 from __future__ import annotations
@@ -25,9 +26,6 @@ from zoo.training.config import TrainSettings
 PLAN_NAME = "plan.json"
 SCHEMA = 1
 PREFETCH = 1  # batches that are read ahead
-
-# Code that oneDNN generates, stacks of threads and what malloc keeps; the most of benchmarks/results/estimate.json, twice.
-PROCESS_BYTES = 48 << 20
 
 SETTING_FLAGS = {
     "optimizer": "--optimizer",
@@ -185,7 +183,7 @@ def _limit(settings: TrainSettings, work: Work) -> int:
     channels, height, width = work.input_shape
     frame, source = 4 * channels * height * width, 4 * work.source_shape[0] * work.source_shape[1]
     reading = PREFETCH * work.batch_size * frame + max(1, settings.workers) * 2 * max(frame, source)
-    return max(0, total - PROCESS_BYTES - reading)
+    return usable_bytes(max(0, total - reading), device="cpu", train=True, imported=True)[0]
 
 
 def _given(settings: TrainSettings) -> set[str]:

@@ -201,7 +201,10 @@ def _choose_batch(config: TrainConfig, input_shape: tuple[int, int, int], proces
 def _check_execution(shell: nn.Module, train: TrainSettings, processes: int) -> list[str]:
     """Refuse a plan of memory for several processes, and say which ways of running do not work with this network, which is changed."""
     if processes > 1 and train.fit:
-        raise UsageError(f"got train.fit for {processes} processes, expected a single one; leave it out and choose --batch-size yourself")
+        raise UsageError(
+            f"got --fit {train.fit} for {processes} processes, expected a single one, whose memory is all that it plans; leave it out and "
+            "choose --batch-size (of all processes together), --stream, --recompute and --precision yourself"
+        )
     notes = []
     if reason := why_plain(shell.eval()):
         notes.append(f"validation runs the network as it is, slower and in more memory than it could: {reason}")
