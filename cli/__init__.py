@@ -25,6 +25,7 @@ from zoo.registry import configure, get_registry, loaded_registry
 COMMANDS = {
     "train": ("zoo.cli.train:train", "Train a model and write a run directory."),
     "evaluate": ("zoo.cli.evaluate:evaluate", "Measure a run on labelled frames."),
+    "calibrate": ("zoo.cli.calibrate:calibrate", "Fit the temperature of a run anew and store it with the model."),
     "compare": ("zoo.cli.compare:compare", "Compare runs on the frames that each was evaluated on."),
     "predict": ("zoo.cli.predict:predict", "Classify FITS files: class and probability of every frame."),
     "reproduce": ("zoo.cli.reproduce:reproduce", "Train and measure the networks of the paper and print its tables with our values."),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.cli.evaluation_sets import note_sets
 from zoo.cli.evaluation_tables import method, print_notes, print_tables, say
 from zoo.cli.explanation_tables import note_explanation, print_explanation
 from zoo.cli.output import Refusals, emit_json, note, stages
@@ -17,6 +19,7 @@ from zoo.errors import CheckFailedError, DataError, UsageError
 from zoo.settings import GEOMETRIES, INTERVALS
 
 if TYPE_CHECKING:
+    from zoo.calibration import Calibration
     from zoo.evaluation import Evaluation
 
 
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1),
     help="Exit 5 unless the 95 % interval of the accuracy on targets not trained on lies above this.",
 )
+@click.option("--abstain", type=float, metavar="LEVEL", help="Also score sets of classes of this level, as 0.95.")
 @click.option("--robustness", is_flag=True, help="Also measure how the accuracy falls when the frames get worse.")
 @click.option("--robustness-frames", type=click.IntRange(1), help="Degrade so many frames, a share of every target.  [default: all]")
 @axes_options("robustness-")
@@ -72,6 +76,7 @@ def evaluate(
     allow_product: bool,
     interval: str,
     min_lower: float | None,
+    abstain: float | None,
     robustness: bool,
     robustness_frames: int | None,
     robustness_axes: str | None,
@@ -94,12 +99,14 @@ def evaluate(
     """
     from zoo import storage
     from zoo.evaluation import evaluate as measure
+    from zoo.evaluation.sets import score_sets
 
     if min_lower is not None and interval == "frame":
         raise UsageError("--min-lower needs an interval by target; got --interval frame")
     if csv_path is not None and csv_path.exists() and not force:
         raise UsageError(f"{csv_path}: this file is there already; choose another name, or replace it with --force")
     check_outputs(report_path, figures, force=force)
+    calibration = _calibration(run, abstain)
     degrade = _degradations(robustness, robustness_frames, robustness_axes, robustness_levels)
     shown = _explained(explain or report_path is not None or figures is not None, worst)
     given: dict[str, Any] = {
@@ -121,6 +128,7 @@ def evaluate(
         result = measure(run, data, **given, frame_cache=frame_cache, interval=interval, progress=report)
     if csv_path is not None:
         storage.write_text(csv_path, result.frames_csv())
+    sets = None if calibration is None or abstain is None else score_sets(result, calibration, abstain)
     if not as_json:
         print_tables(result)
     curves = None
@@ -138,6 +146,7 @@ def evaluate(
             explanation = explain_errors(run, result, worst=shown, **same, progress=report)
     if as_json:
         more = {} if curves is None else {"robustness": curves.to_dict()}
+        more |= {} if sets is None else {"sets": asdict(sets)}
         more |= {} if explanation is None else {"explanation": explanation.to_dict()}
         emit_json({**result.to_dict(), **more}, method=method(result), precision=precision)
     if curves is not None and not as_json:
@@ -145,12 +154,23 @@ def evaluate(
     if explanation is not None and not as_json:
         print_explanation(explanation)
     print_notes(result, csv_path)
+    if sets is not None:
+        note_sets(sets)
     if curves is not None:
         note_robustness(curves)
     if explanation is not None:
         note_explanation(explanation)
     write_outputs(report_path, figures, [result.path])
     _check(result, min_lower)
+
+
+def _calibration(run: str, level: float | None) -> Calibration | None:
+    """The calibration that ``--abstain`` needs, looked at before anything is evaluated; ``None`` without that option."""
+    if level is None:
+        return None
+    from zoo.evaluation.sets import find_calibration
+
+    return find_calibration(run, level)
 
 
 def _degradations(asked: bool, frames: int | None, axes: str | None, levels: tuple[str, ...]) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,14 +12,14 @@ import click
 
 from zoo.cli.output import JsonStream, Refusals, RowStream, counted, note, note_domain, progress, stdout_is_terminal
 from zoo.cli.row_output import PATH_WIDTH, fate, given_paths, interrupted, shorten, sigterm_as_interrupt
-from zoo.errors import DataError
+from zoo.errors import DataError, UsageError
 from zoo.settings import GEOMETRIES
 
 if TYPE_CHECKING:
     from zoo.models import LoadedModel
     from zoo.prediction import Prediction
 
-TERMINAL_COLUMNS = {"path": PATH_WIDTH, "hdu": 3, "predicted": 9, "instrument": 10, "code": 13}
+TERMINAL_COLUMNS = {"path": PATH_WIDTH, "hdu": 3, "predicted": 9, "instrument": 10, "code": 13, "set": 10}
 PROBABILITY_WIDTH = 11  # of 1.23456e-05
 
 
@@ -44,6 +44,11 @@ class _Sink(Protocol):
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Arithmetic of the model.")
 @click.option("--allow-bad", type=click.IntRange(0), default=0, show_default=True, help="Exit 0 with up to this many refused rows.")
 @click.option("--allow-product", is_flag=True, help="Also classify products that the run was not trained on.")
+@click.option("--abstain", type=float, metavar="LEVEL", help="Give the set of classes that holds the true one this often, as 0.95.")
+@click.option("--prior", metavar="SHARES", help="How common the classes are where the files come from, as galaxy=0.95,NSC=0.05.")
+@click.option(
+    "--flag", "flags", multiple=True, metavar="NAME=NUMBER", help="Another threshold of a flag, as low-signal=3; may be repeated."
+)
 def predict(
     run: str,
     paths: tuple[str, ...],
@@ -59,6 +64,9 @@ def predict(
     precision: str,
     allow_bad: int,
     allow_product: bool,
+    abstain: float | None,
+    prior: str | None,
+    flags: tuple[str, ...],
 ) -> None:
     """Classify FITS files: class and probability of every frame.
 
@@ -70,16 +78,23 @@ def predict(
     A frame of another size than in training is averaged in blocks and padded (resize), cut and padded (crop), padded if smaller (pad), or
     refused (refuse); it is never stretched.
 
+    The column "flags" says what to know before believing a row: low-signal, saturated, mostly-invalid, size-adapted, other-product,
+    other-camera, out-of-range. With --abstain the column "set" has the classes that the frame may be of, several where that is not decided.
+
     \b
       zoo predict runs/latest night1/ -o night1.csv
+      zoo predict runs/latest night1/ --abstain 0.95 --prior galaxy=0.95,NSC=0.05
       find /data -name "*_flt.fits" | zoo predict runs/latest - --allow-product --json
     """
     from zoo import prediction
+    from zoo.calibration import parse_prior
     from zoo.models import load
 
     if output is not None:
         prediction.check_output(output, force=force)
+    thresholds = _thresholds(flags)
     loaded = load(run)
+    shares = None if prior is None else parse_prior(prior, loaded.labels)
     prediction.check_inputs(path for path in paths if path != "-")
     tally = _Tally()
     rows = prediction.predict(
@@ -93,6 +108,9 @@ def predict(
         device=device,
         precision=precision,
         allow_product=allow_product,
+        abstain=abstain,
+        prior=shares,
+        thresholds=thresholds,
         on_other=tally.add_other,
         notify=note,
         release=True,
@@ -102,6 +120,8 @@ def predict(
     note_domain(domain, data="other")
     facts = {"run": loaded.path, "model": loaded.name, "labels": loaded.labels, "domain": domain}
     facts["geometry"] = geometry or loaded.card.get("geometry", "resize")
+    facts |= {"temperature": loaded.temperature, "abstain": abstain, "prior": shares}
+    _note_model(loaded, abstain, shares)
     file = None if output is None else prediction.RowFile(output, loaded.labels, force=force)
     try:
         with sigterm_as_interrupt(), contextlib.ExitStack() as stack:
@@ -111,7 +131,7 @@ def predict(
                 document = stack.enter_context(JsonStream(**facts))
                 sinks.append(document)
             elif file is None:
-                sinks.append(_Table(list(prediction.columns(loaded.labels)), loaded.labels))
+                sinks.append(_Table(list(prediction.columns(loaded.labels)), loaded.labels, sets=abstain is not None))
             shown = not stdout_is_terminal() or (file is not None and not as_json)  # a bar between the rows would spoil them
             advance = stack.enter_context(progress("classifying")) if shown else lambda _count: None
             for row in rows:
@@ -131,6 +151,32 @@ def predict(
     _report(tally, loaded, output, allow_bad)
 
 
+def _thresholds(given: Sequence[str]) -> dict[str, float]:
+    """Read ``NAME=NUMBER`` of every ``--flag``."""
+    thresholds = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        try:
+            thresholds[name.strip()] = float(number)
+        except ValueError:
+            raise UsageError(f"--flag: got {text!r}, expected NAME=NUMBER, such as low-signal=3") from None
+    return thresholds
+
+
+def _note_model(loaded: LoadedModel, abstain: float | None, prior: Mapping[str, float] | None) -> None:
+    """Say what probabilities, sets and flags rest on, and what is missing."""
+    calibration = loaded.calibration
+    if calibration is None:
+        note(f"probabilities are not calibrated: 'zoo calibrate {loaded.run or loaded.path}' does it")
+    elif abstain is not None:
+        kept = "each class" if calibration.by_class(abstain) else "the classes together"
+        note(f"sets of level {abstain:g}, for {kept}, from {calibration.n_targets} targets ({calibration.data}, split {calibration.split})")
+        if prior is not None and not calibration.by_class(abstain):
+            note("--prior changes probabilities and classes; the sets hold for the class shares of the calibration targets")
+    if loaded.range is None:
+        note("flags: what the training frames looked like is not known, so no frame is called other-camera or out-of-range")
+
+
 class _Tally:
     """Counts of what the rows say."""
 
@@ -139,6 +185,9 @@ class _Tally:
         self.labels: Counter[str] = Counter()
         self.refused = Refusals()
         self.products: Counter[str] = Counter()
+        self.flags: Counter[str] = Counter()
+        self.sets: Counter[str] = Counter()
+        self.flagged = 0
 
     def add(self, row: Prediction) -> None:
         self.rows += 1
@@ -146,6 +195,9 @@ class _Tally:
             self.labels[row.predicted] += 1
             self.products[row.product] += 1
             self.adapted += row.adapted
+            self.flags.update(row.flags)
+            self.flagged += bool(row.flags)
+            self.sets["|".join(row.classes)] += 1
         else:
             self.refused.add(row.path, row.code, row.message)
 
@@ -161,15 +213,18 @@ class _Tally:
             "refused": refused,
             "products": dict(self.products),
             "adapted": self.adapted,
+            "flagged": self.flagged,
+            "flags": dict(self.flags.most_common()),
+            "sets": {name: count for name, count in self.sets.items() if name},
         }
 
 
 class _Table:
     """Rows on stdout: all columns as TSV, the main ones on a terminal."""
 
-    def __init__(self, columns: Sequence[str], labels: Sequence[str]) -> None:
+    def __init__(self, columns: Sequence[str], labels: Sequence[str], *, sets: bool) -> None:
         self._terminal = stdout_is_terminal()
-        kept = ["path", "hdu", "predicted", *(f"p_{label}" for label in labels), "instrument", "code"]
+        kept = ["path", "hdu", "predicted", *(f"p_{label}" for label in labels), *(("set",) if sets else ()), "instrument", "code", "flags"]
         self._names = kept if self._terminal else list(columns)
         self._stream = RowStream(self._names, [TERMINAL_COLUMNS.get(name, max(len(name), PROBABILITY_WIDTH)) for name in self._names])
 
@@ -193,6 +248,12 @@ def _report(tally: _Tally, loaded: LoadedModel, output: Path | None, allow_bad: 
     trained = loaded.card["products"]
     if others := list_other_products(tally.products, trained):
         note(f"--allow-product: {others} frames; the run was trained on {', '.join(trained)}")
+    if tally.flagged:
+        words = ", ".join(f"{name} {count}" for name, count in tally.flags.most_common())
+        note(f"{counted(tally.flagged, 'frame')} flagged (column 'flags'): {words}")
+    undecided = sum(count for name, count in tally.sets.items() if "|" in name)
+    if total := sum(count for name, count in tally.sets.items() if name):
+        note(f"{total - undecided} of {counted(total, 'frame')} decided (column 'set'): the others may be of several classes")
     if tally.others:
         note(f"{counted(tally.others, 'other file')} in the folders {'was' if tally.others == 1 else 'were'} not looked at")
     tally.refused.explain()

@@ -219,7 +219,7 @@ def test_terminal_shows_the_main_columns(run: str, frames: list[str], monkeypatc
     monkeypatch.setattr("zoo.cli.predict.stdout_is_terminal", lambda: True)
     monkeypatch.setattr("zoo.cli.output.stdout_is_terminal", lambda: True)
     head = _zoo(run, frames[0]).stdout.splitlines()[0].split()
-    assert head == ["path", "hdu", "predicted", "p_galaxy", "p_NSC", "instrument", "code"]
+    assert head == ["path", "hdu", "predicted", "p_galaxy", "p_NSC", "instrument", "code", "flags"]
 
 
 def test_long_paths_keep_the_columns_of_a_terminal_aligned(run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,9 @@
 """What the probabilities of a model are worth: temperature scaling, sets of classes with a stated coverage, other class shares."""
 
-from zoo.calibration.calibration import CALIBRATION_NAME, Calibration, calibrate
+from zoo.calibration.calibration import CALIBRATION_NAME, Calibration, calibrate, usable
 from zoo.calibration.conformal import attainable_level, needed_targets
 from zoo.calibration.flags import FLAGS, FlagRules, judge
-from zoo.calibration.frame_range import RANGE_NAME, FrameRange, fit_range, measure_range
+from zoo.calibration.frame_range import RANGE_NAME, FrameRange, fit_range, measure_range, spread_rows
 from zoo.calibration.prior import apply_prior, check_prior, parse_prior
 from zoo.calibration.temperature import HIGHEST, LOWEST, fit_temperature, softmax
 
@@ -27,4 +27,6 @@ __all__ = [
     "needed_targets",
     "parse_prior",
     "softmax",
+    "spread_rows",
+    "usable",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -167,3 +168,18 @@ def calibrate(
     kept = [target for target, good in zip(targets, finite.tolist(), strict=True) if good]
     chosen, classes = values[finite], np.asarray(truth, dtype=np.int64)[finite]
     return Calibration(tuple(labels), fit_temperature(chosen, classes, kept), chosen, classes, tuple(kept), data, split)
+
+
+def usable(calibration: Calibration | None, level: float, where: str | os.PathLike[str]) -> Calibration:
+    """Return the calibration of a run, with which sets of classes of this level can be made.
+
+    Args:
+        calibration: ``None`` where the run has none. where: the run, for the message.
+
+    Raises:
+        CheckFailedError: there is none, or it has too few targets; names the attainable level. UsageError: the level is not in (0, 1).
+    """
+    if calibration is None:
+        raise CheckFailedError(f"{where}: sets of classes need a calibration, and this model has none; 'zoo calibrate {where}' makes it")
+    calibration.check_level(level)
+    return calibration

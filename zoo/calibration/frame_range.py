@@ -32,6 +32,9 @@ FALSE_ALARMS = 0.02
 LEAST_TARGETS = 5
 """Below so many targets there is no range: nothing is known of how targets differ."""
 
+MOST_FRAMES = 2000
+"""Training frames that are opened again to learn what they look like."""
+
 _SHRINKAGE = 0.02  # of the variances is added to the diagonal, so that statistics that go together do not make the covariance singular
 
 Array = NDArray[np.float64]
@@ -150,6 +153,15 @@ def fit_range(
         len(each),
         tuple(sorted({name for name in instruments if name})),
     )
+
+
+def spread_rows(rows: Sequence[Row]) -> list[Row]:
+    """Return at most about `MOST_FRAMES` of the rows, spread over all targets, in order; at least one of each."""
+    targets: dict[str, list[Row]] = {}
+    for row in rows:
+        targets.setdefault(row.target, []).append(row)
+    most = max(1, MOST_FRAMES // max(1, len(targets)))
+    return [row for mine in targets.values() for row in mine[:: -(-len(mine) // most)]]
 
 
 def measure_range(

@@ -23,7 +23,7 @@ import zoo
 from zoo import storage
 from zoo.calibration import CALIBRATION_NAME, RANGE_NAME, Calibration, FrameRange, softmax
 from zoo.entries import Entry
-from zoo.errors import PluginError, StorageError
+from zoo.errors import PluginError, StorageError, UsageError
 from zoo.models.build import build_model
 from zoo.models.places import CARD_NAME as CARD_NAME
 from zoo.models.places import MODEL_FOLDER as MODEL_FOLDER
@@ -84,6 +84,21 @@ class LoadedModel:
     def temperature(self) -> float:
         """By what the logits are divided; 1 for a model without `calibration`."""
         return 1.0 if self.calibration is None else self.calibration.temperature
+
+    def class_shares(self) -> NDArray[np.float64]:
+        """Return ``(K,)``, how common each class was in training, which other class shares are measured against.
+
+        Raises:
+            UsageError: an older zoo trained the model and did not write them down, or a class had no frames.
+        """
+        shares = self.card["training"].get("class_shares") or {}
+        values = np.array([shares.get(label, 0.0) for label in self.labels])
+        if not (values > 0).all():
+            raise UsageError(
+                f"{self.path}: the card does not say how common each class was in training, so --prior has nothing to start from; "
+                "train the model again"
+            )
+        return values
 
 
 def make_card(

@@ -18,12 +18,15 @@ class Prediction:
             pixels are equal or without a value), ``bad-size`` (the geometry does not bring it to the model's input shape), ``step-failed``
             (a step raised), ``non-finite`` (the model gave NaN), ``no-frames`` (a folder without FITS files, or a pattern that matches
             nothing). Empty when ``ok``.
-        predicted: the class of highest probability; empty when refused. The true class of a labelled frame is called ``label``.
+        predicted: the class of highest probability, also where ``classes`` has several; empty when refused. The true class of a
+            labelled frame is called ``label``.
         probabilities: class -> probability in [0, 1]; empty when refused.
         rootname, instrument, filter, product: from the headers; empty where unknown.
         height, width: of the frame after its bias columns are cut off, pixels; 0 where unknown.
         adapted: whether the frame is not of the size that the run was trained on, so that it was averaged, cut or padded to fit.
         message: for a refused input, what was got and what to do.
+        classes: the classes that the frame may be of, where a level was asked for; several where it is not decided. Else empty.
+        flags: what to know before believing the class, words of `zoo.calibration.FLAGS`.
     """
 
     path: str
@@ -41,6 +44,8 @@ class Prediction:
     width: int = 0
     adapted: bool = False
     message: str = ""
+    classes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
     @property
     def probability(self) -> float:
@@ -68,6 +73,8 @@ class Prediction:
             "width": self.width or None,
             "adapted": self.adapted if ok else None,
             "message": self.message or None,
+            "set": "|".join(self.classes) or None,
+            "flags": "|".join(self.flags) or None,
         }
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.calibration import FlagRules, FrameRange, apply_prior, check_prior, judge, usable
+from zoo.data.condition import measure_condition
 from zoo.errors import UsageError, ZooError
 from zoo.evaluation.inference import Classifier, FittedPipeline, classify_in_place, other_product, refusal_code
 from zoo.evaluation.places import Place, Take
@@ -29,6 +34,9 @@ def predict(
     device: str = "auto",
     precision: str = "fp32",
     allow_product: bool = False,
+    abstain: float | None = None,
+    prior: Mapping[str, float] | None = None,
+    thresholds: Mapping[str, float] | None = None,
     on_other: Callable[[Path], object] | None = None,
     notify: Callable[[str], object] | None = None,
     release: bool = False,
@@ -51,23 +59,30 @@ def predict(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``fp32``, or ``bf16``.
         allow_product: also classify products that the run was not trained on, such as ``flt`` after training on ``raw``.
+        abstain: a level such as 0.95: every row gets the classes that the frame may be of, see `zoo.calibration.Calibration.sets`.
+        prior: class -> how common it is where the frames come from; they add up to 1. Probabilities and classes follow it, see
+            `zoo.calibration.apply_prior`; the sets of ``abstain`` do not.
+        thresholds: of flags, such as ``{"low-signal": 3}``, instead of those of `zoo.calibration.FlagRules`.
         on_other: called with every file in a folder that is passed over, because its name is none of FITS files.
         notify: is told where the model cannot be prepared for inference and runs as it is; by default that is a warning.
         release: where ``run`` is what `zoo.load` gave: nobody else needs its weights, which are let go of once the model is prepared.
 
     Raises:
-        StorageError: there is no such run. UsageError: an argument is out of range, or the device is not there.
+        StorageError: there is no such run. UsageError: an argument is out of range, or the device is not there. CheckFailedError: the run
+            has too few calibration targets for ``abstain``.
 
     Example: >>> for row in zoo.predict("runs/latest", ["night1"]): print(row.path, row.hdu, row.predicted, row.probability)
     """
     if workers < 0:
         raise UsageError(f"workers must be >= 0, got {workers}")
     loaded = run if isinstance(run, LoadedModel) else load(run)
+    outcome = _Outcome(loaded, abstain, prior)
+    rules = FlagRules.parse(thresholds or {})
     own = release or not isinstance(run, LoadedModel)
     classifier = Classifier(loaded, device=device, precision=precision, notify=notify, release=own)
     products = None if allow_product else frozenset(loaded.card["products"])
-    reader = _Reader(FittedPipeline(loaded, geometry), hdu, plane, products)
-    return _rows(classifier, reader, expand(paths, on_other=on_other), classifier.batch_size(batch_size), workers)
+    reader = _Reader(FittedPipeline(loaded, geometry), hdu, plane, products, rules, loaded.range, frozenset(loaded.card["products"]))
+    return _rows(classifier, reader, outcome, expand(paths, on_other=on_other), classifier.batch_size(batch_size), workers)
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,9 @@ class _Reader:
     hdu: int | None
     plane: int | None
     products: frozenset[str] | None
+    rules: FlagRules
+    range: FrameRange | None
+    trained: frozenset[str]
 
     def __call__(self, item: Path | Prediction, take: Take) -> list[tuple[Prediction, Place | None]]:
         if isinstance(item, Prediction):
@@ -108,7 +126,17 @@ class _Reader:
         try:
             with part("normalize"):
                 self.pipeline.run_frame(frame, out=place.image)
-                return replace(row, adapted=self.pipeline.adapts(frame)), place
+            with part("condition"):
+                adapted = self.pipeline.adapts(frame)
+                flags = judge(
+                    measure_condition(frame),
+                    self.rules,
+                    self.range,
+                    adapted=adapted,
+                    other_product=bool(other_product(info.product, self.trained)),
+                    instrument=info.instrument,
+                )
+            return replace(row, adapted=adapted, flags=flags), place
         except Exception as error:
             return _refused(row, error), None
 
@@ -119,16 +147,44 @@ def _refused(row: Prediction, error: Exception) -> Prediction:
     return replace(row, status="refused", code=refusal_code(error), message=text)
 
 
+class _Outcome:
+    """Makes class, probabilities and set of classes from the logits of a frame.
+
+    Raises:
+        UsageError: ``prior`` does not fit the classes, or the run does not say theirs. CheckFailedError: as `predict`.
+    """
+
+    def __init__(self, loaded: LoadedModel, level: float | None, prior: Mapping[str, float] | None) -> None:
+        self.loaded, self.level = loaded, level
+        self.calibration = None if level is None else usable(loaded.calibration, level, loaded.run or loaded.path)
+        self.prior = self.shares = None
+        if prior is not None:
+            check_prior(prior, loaded.labels)
+            self.prior = np.array([prior[label] for label in loaded.labels])
+            self.shares = loaded.class_shares()
+
+    def __call__(self, row: Prediction, logits: NDArray[np.float64]) -> Prediction:
+        """Complete the row of a frame with finite logits ``(K,)``."""
+        chances = self.loaded.probabilities(logits)
+        best = int(logits.argmax())
+        if self.prior is not None and self.shares is not None:
+            chances = apply_prior(chances, self.prior, self.shares)
+            best = int(chances.argmax())
+        named = dict(zip(self.loaded.labels, chances.tolist(), strict=True))
+        classes: tuple[str, ...] = ()
+        if self.calibration is not None and self.level is not None:
+            (classes,) = self.calibration.sets(logits, self.level)
+        return replace(row, predicted=self.loaded.labels[best], probabilities=named, classes=classes)
+
+
 def _rows(
-    classifier: Classifier, reader: _Reader, inputs: Iterable[Path | Prediction], batch_size: int, workers: int
+    classifier: Classifier, reader: _Reader, outcome: _Outcome, inputs: Iterable[Path | Prediction], batch_size: int, workers: int
 ) -> Iterator[Prediction]:
     """Run the model over what the reader gives."""
-    loaded = classifier.loaded
     for row, logits in classify_in_place(inputs, reader, classifier, batch_size=batch_size, workers=workers):
         if logits is None:
             yield row
         elif not bool((logits == logits).all()):
-            yield replace(row, status="refused", code="non-finite", message="the model gave NaN or infinity for this frame")
+            yield replace(row, status="refused", code="non-finite", message="the model gave NaN or infinity for this frame", flags=())
         else:
-            named = dict(zip(loaded.labels, loaded.probabilities(logits).tolist(), strict=True))
-            yield replace(row, predicted=loaded.labels[int(logits.argmax())], probabilities=named)
+            yield outcome(row, logits)

@@ -10,7 +10,7 @@ from typing import Any
 from zoo.costs.process import MEASURED
 from zoo.profiling.samples import STEADY_VARIATION, WINDOWS, Percentile, percentile, variation
 
-PARTS = ("read", "gate", "decode", "normalize", "transfer", "model", "write")
+PARTS = ("read", "gate", "decode", "normalize", "condition", "transfer", "model", "write")
 
 ADDS_UP_WITHIN = 0.05  # of the whole
 KNEE_SHARE = 0.95  # of the best throughput

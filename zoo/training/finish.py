@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from zoo import storage
-from zoo.calibration import CALIBRATION_NAME, RANGE_NAME, calibrate, measure_range
-from zoo.data import Row
+from zoo.calibration import CALIBRATION_NAME, RANGE_NAME, calibrate, measure_range, spread_rows
 from zoo.errors import DataError
 from zoo.models.directory import WEIGHTS_NAME, load_tensors_into, make_card
 from zoo.training.batches import clean_batches
@@ -20,9 +19,6 @@ from zoo.training.progress import Progress
 from zoo.training.run import BASELINES_NAME, Run
 from zoo.training.scores import Outputs, forward, validate
 from zoo.training.state import Position, TrainingState
-
-RANGE_FRAMES = 2000
-"""Training frames that are opened again to learn what they look like."""
 
 
 def finish_model(
@@ -136,18 +132,9 @@ def learn_of_model(plan: Plan, outputs: Outputs, progress: Progress) -> dict[str
         with suppress(DataError):  # where no logits are finite, which was noted above
             calibration = calibrate(outputs.all().numpy(), truth, targets, plan.dataset.labels, data=plan.dataset.name)
             files[CALIBRATION_NAME] = calibration.to_dict()
-    rows = _spread(plan.train)
+    rows = spread_rows(plan.train)
     with progress.stage("range of the training frames", len(rows)) as advance:
         frame_range = measure_range(plan.dataset, rows, workers=plan.config.train.workers, progress=advance)
     if frame_range:
         files[RANGE_NAME] = frame_range.to_dict()
     return files
-
-
-def _spread(rows: Sequence[Row]) -> list[Row]:
-    """At most about `RANGE_FRAMES` of the rows, as many of each target, in order."""
-    targets: dict[str, list[Row]] = {}
-    for row in rows:
-        targets.setdefault(row.target, []).append(row)
-    most = max(1, RANGE_FRAMES // len(targets))
-    return [row for mine in targets.values() for row in mine[:: -(-len(mine) // most)]]
