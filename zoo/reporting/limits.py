@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo.explaining import Explanation
+from zoo.explaining.result import ErrorTable
 from zoo.intervals import Interval
 from zoo.reporting import plots
 from zoo.reporting.blocks import (
@@ -202,7 +203,8 @@ def errors_section(source: Source) -> Section:
     found = source.explanation
     if found is None:
         return Section("errors", title, [Text("Not examined. This command does it:", evaluate_command(source, "--explain"))])
-    figures = [_fact_figure(found, index) for index, table in enumerate(found.tables) if table.rows]
+    # A large loss is what being wrong means: its table says how wrong, a figure would say nothing.
+    figures = [_fact_figure(table) for table in found.tables if table.rows and table.fact != "loss"]
     rows: list[list[Value]] = [
         [table.label, table.separation, table.speaks_to, sum(row.n_frames for row in table.rows), table.missing] for table in found.tables
     ]
@@ -225,14 +227,15 @@ def errors_section(source: Source) -> Section:
         if exhibits:
             left = len(entries) - len(exhibits)
             more = f" {left} more are in {source.run.name}/explanations/, so that this page stays small." if left else ""
-            words = f"Press a picture to see it in full resolution.{f' Grad-CAM: {found.map}.' if found.map else ''}{more}"
-            blocks.append(Gallery(heading, exhibits, words))
+            first = not any(isinstance(block, Gallery) for block in blocks)
+            cam = f" Grad-CAM is drawn from {found.map}." if found.map else ""
+            words = f"Press a picture to see it in full resolution.{cam}" if first else ""
+            blocks.append(Gallery(heading, exhibits, f"{words}{more}".strip()))
     lead = "Errors tabulated against what may have to do with them; no cause is claimed."
     return Section("errors", title, blocks, lead=lead)
 
 
-def _fact_figure(found: Explanation, index: int) -> Figure:
-    table = found.tables[index]
+def _fact_figure(table: ErrorTable) -> Figure:
     unit = f" ({table.unit})" if table.unit else ""
     dots = [Dot(row.name, row.interval, counted(row.n_frames, "frame"), series=1) for row in table.rows]
     rows: list[list[Value]] = [[row.name, row.n_frames, row.n_targets, row.n_wrong, share(row.interval)] for row in table.rows]
@@ -242,7 +245,8 @@ def _fact_figure(found: Explanation, index: int) -> Figure:
         f"errors-by-{table.fact.replace('_', '-')}",
         f"Errors by {table.label}",
         f"Error rate by {table.label}{unit}: {rates}.",
-        lambda: plots.draw_dots(dots, xlabel=f"error rate; rows: {table.label}{unit}", limits=(-0.01, min(1.0, 1.1 * high) + 0.01)),
+        lambda: plots.draw_dots(dots, xlabel="error rate", limits=(-0.01, min(1.0, 1.1 * high) + 0.01)),
+        caption=f"Rows: {table.label}{unit}, in groups of about as many frames.",
         table=Table(
             f"Error rate by {table.label}", [f"{table.label}{unit}", "frames", "targets", "wrong", "error rate"], rows,
             name=f"errors-by-{table.fact.replace('_', '-')}",

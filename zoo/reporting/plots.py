@@ -170,7 +170,7 @@ def draw_dots(
         )  # fmt: skip
     said = [text for text in (f"\N{WHITE DIAMOND} {beside}" if beside else "", f"dashed: {reference[1]}" if reference else "") if text]
     if said:
-        axes.set_title("   ".join(said), fontsize=8, color=colour("muted"), loc="left")
+        axes.set_title(" \N{MIDDLE DOT} ".join(said), fontsize=8, color=colour("muted"), loc="left")
     return figure
 
 

@@ -175,6 +175,8 @@ def _cautions(source: Source) -> Iterator[str]:
     rival = best_rival(source)
     if rival is not None and rival.gain.estimate <= 0:
         yield f"A rule without a network does as well ({rival.name}): the network may have learned the camera, not the sky."
+    elif rival is not None and not rival.gain.reason and rival.gain.lower <= 0:
+        yield f"The gain over the best simple rule ({rival.name}) cannot be told from nothing: its interval holds 0."
     adapted = sum(frame["adapted"] == "True" for frame in source.frames)
     if adapted:
         were = "was" if adapted == 1 else "were"
