@@ -187,19 +187,19 @@ def hrcn_table(load: Load) -> list[str]:
 def estimate_table(load: Load) -> list[str]:
     result = load("estimate")
     rows = []
-    shown = [record for record in result["results"] if record["shape"] == result["results"][0]["shape"]]
-    for record in shown:
+    for record in result["results"]:
         step = ", ".join([record["mode"], *record.get("switches", ())])
         resident = f"{record['resident_bytes'] / MIB:,.1f} | {say_error(record['errors']['resident'])}"
         allocated = f"{record['allocated_bytes'] / MIB:,.1f} | {say_error(record['errors']['allocated'])}"
         name = record["model"].partition("[")[0]
-        rows.append([name, step, record["precision"], f"{record['peak_bytes'] / MIB:,.1f}", allocated, resident])
-    heads = ["model", "step", "", "estimate MiB", "allocated MiB", "error", "resident MiB", "error"]
+        frame = "x".join(map(str, record["shape"][1:]))
+        rows.append([name, frame, step, record["precision"], f"{record['peak_bytes'] / MIB:,.1f}", allocated, resident])
+    heads = ["model", "frame", "step", "", "estimate MiB", "allocated MiB", "error", "resident MiB", "error"]
     words = []
     for field in ("allocated", "resident"):
-        errors = [abs(record["errors"][field]) for record in shown]
+        errors = [abs(record["errors"][field]) for record in result["results"]]
         words.append(f"{field}: median error {statistics.median(errors):.1%}, worst {max(errors):.1%}")
-    return [*markdown(heads, rows), "", f"Over these {len(shown)} cases, {'; '.join(words)}.", say_origin("bench_estimate", result)]
+    return [*markdown(heads, rows), "", f"Over these {len(rows)} cases, {'; '.join(words)}.", say_origin("bench_estimate", result)]
 
 
 def readme_table(load: Load) -> list[str]:
