@@ -26,6 +26,11 @@ class Rungs:
     pipelines: tuple[FittedPipeline, ...]
     raw: bool
 
+    @property
+    def exposes(self) -> bool:
+        """Whether a step counts electrons, so that it takes the light behind a simulated frame."""
+        return any(step.unit_in == "electron" for step in self.pipelines[0].frame_steps)
+
 
 def build_rungs(loaded: LoadedModel, ladder: Ladder, *, geometry: str | None, seed: int) -> Rungs:
     """Return the pipelines of one axis.

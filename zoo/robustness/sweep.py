@@ -161,14 +161,14 @@ class _Reader:
             return [(_Trial(subject), image)]
         trials: list[tuple[_Trial[Key], Tensor | None]] = []
         try:
-            if rungs.axis.electrons:
-                _need_overscan(frame, rungs)
+            _need_overscan(frame, rungs)
+            if rungs.exposes:
                 frame = subject.expose(frame)
             for pipeline in rungs.pipelines[task.first : task.last]:
                 degraded = pipeline.run_frame(frame)
                 changed = not torch.equal(degraded, image)
                 trials.append((_Trial(subject, rungs, changed=changed), degraded if changed else None))
-        except Exception as error:  # as above
+        except Exception as error:
             return [(_Trial(subject, rungs, Refusal.of(error)), None)]
         return trials
 
@@ -198,9 +198,8 @@ def _add(swept: Swept, trial: _Trial[Key], logits: Logits | None) -> None:
     if isinstance(before, Refusal):
         return
     value = logits if trial.changed else swept.logits
-    refusal = trial.refusal or (None if value is not None and np.isfinite(value).all() else NON_FINITE)
-    if refusal is not None or value is None:
-        swept.axes[name] = refusal or NON_FINITE
+    if trial.refusal is not None or value is None or not np.isfinite(value).all():
+        swept.axes[name] = trial.refusal or NON_FINITE
         swept.changed.pop(name, None)
         return
     before.append(value)
@@ -217,7 +216,7 @@ def _need_overscan(frame: Frame, rungs: Rungs) -> None:
         hdu=frame.info.hdu,
         got=f"a raw frame for {rungs.axis.step}, and a run whose steps have no 'overscan'",
         expected="electrons, in which noise is counted",
-        remedy="use calibrated frames, or --robustness-axes rebin,blur",
+        remedy="use calibrated frames, or the axes rebin and blur",
     )
 
 
