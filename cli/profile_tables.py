@@ -322,11 +322,14 @@ def _print_ops(ops: Sequence[OpProfile], title: str) -> None:
             _or_dash(op.reference_s, say_seconds),
             _or_dash(op.speedup, "{:.0f} x".format),
             _or_dash(op.difference, "{:.1e}".format),
+            f"{op.library} {say_seconds(op.library_s)}" if op.library_s is not None else "-",
+            _or_dash(op.library_difference, "{:.1e}".format),
             str(op.runs),
         ]
         for op in ops
     ]
-    columns = ["op", "pixels", "frame", "median", "IQR", "a copy", "of a copy", "torch reference", "faster", "difference", "N"]
+    columns = ["op", "pixels", "frame", "median", "IQR", "a copy", "of a copy", "torch reference", "faster", "difference"]
+    columns += ["elsewhere", "difference", "N"]
     notes = [f"{op.op}: {op.status}: {op.note}" for op in ops if op.note]
     emit_table(columns, _aligned(rows, left=(0, 1, 2)), title=title, notes=notes)
 
@@ -334,7 +337,7 @@ def _print_ops(ops: Sequence[OpProfile], title: str) -> None:
 def _write_ops(ops: Sequence[OpProfile], title: str) -> None:
     columns = [
         "op", "pixels", "status", "median_s", "iqr_s", "runs", "copy_s", "copies", "reference_s", "reference_iqr_s", "reference_runs",
-        "speedup", "difference", "note",
+        "speedup", "difference", "library", "library_s", "library_runs", "library_difference", "note",
     ]  # fmt: skip
     emit_table(columns, [[getattr(op, name) for name in columns] for op in ops], title=title)
 

@@ -42,7 +42,7 @@ BROKEN = StepProfile("infer", "crashed", "killed by SIGSEGV", exit_code=6)
 MODEL = ModelProfile("hrcn[padding=same]", "hrcn[padding=same]", (1, 64, 128), 1, 97_048_130, 177_944_134_784, 388_220_008, (FAST, COLD))
 OP = OpProfile(
     "blur", "float32", (2048, 4096), median_s=0.0042, iqr_s=0.0001, runs=50, copy_s=0.002, copies=2.1, reference_s=0.42,
-    reference_runs=3, speedup=100.0, difference=1.7e-7,
+    reference_runs=3, speedup=100.0, difference=1.7e-7, library="scipy", library_s=0.15, library_runs=2, library_difference=6e-8,
 )  # fmt: skip
 
 
@@ -109,7 +109,8 @@ def test_terminal_table_has_units(given: dict[str, Any], monkeypatch: pytest.Mon
         "vgg19 training: needs at least 12.3 GiB, 85 % of the free memory is 9.69 GiB",
     ]
     assert [cell.strip() for cell in op] == [
-        "blur", "float32", "2048x4096", "4.20 ms", "100 us", "2.00 ms", "2.10 x", "420 ms", "100 x", "1.7e-07", "50",
+        "blur", "float32", "2048x4096", "4.20 ms", "100 us", "2.00 ms", "2.10 x", "420 ms", "100 x", "1.7e-07", "scipy 150 ms", "6.0e-08",
+        "50",
     ]  # fmt: skip
 
 

@@ -23,6 +23,11 @@ def test_every_op_is_measured_and_equals_its_reference(name: str) -> None:
         assert case["reference_runs"] >= 1
         assert case["copies"] == case["median_s"] / case["copy_s"]
         assert case["speedup"] == case["reference_s"] / case["median_s"]
+        library = {"blur": "scipy", "normalize": "astropy", "decode": "numpy"}.get(name)
+        assert case.get("library") == library
+        if library:
+            assert case["library_difference"] <= (3e-7 if name != "decode" else 0.0)
+            assert case["library_runs"] >= 1
 
 
 def test_the_names_are_those_that_can_be_measured() -> None:

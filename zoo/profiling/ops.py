@@ -29,18 +29,27 @@ SIGMA = 2.0  # pixels
 LEAST_RUNS = 3
 MOST_RUNS = 100
 MOST_REFERENCE_RUNS = 10
-OP_SHARE = 0.5  # of the budget; the rest is for the reference
+MOST_RIVAL_RUNS = 5
+OP_SHARE, REFERENCE_SHARE = (
+    0.5,
+    0.8,
+)  # of the budget, when op and reference have had their time; the rest is the other's
 
 _FIGURES = ("count", "min", "max", "mean", "std", "median", "mad")
 
 
 class Case(NamedTuple):
-    """One op on one kind of pixel; `difference` compares what the two calls return."""
+    """One op on one kind of pixel; `difference` compares what a call returns with the reference.
+
+    ``rival`` does the same in another library, on the processor and by default with one thread.
+    """
 
     pixels: str
     run: Callable[[], Any]
     reference: Callable[[], Tensor]
     difference: Callable[[Any, Tensor], float]
+    library: str = ""
+    rival: Callable[[], Tensor] | None = None
 
 
 def profile_op(name: str, device: torch.device, *, budget_s: float, shape: tuple[int, int]) -> list[dict[str, Any]]:
@@ -49,7 +58,7 @@ def profile_op(name: str, device: torch.device, *, budget_s: float, shape: tuple
     Args:
         name: of the op.
         device: where the frame lies.
-        budget_s: seconds for everything; at least 3 runs of the op and one of its reference are made.
+        budget_s: seconds for everything; at least 3 runs of the op, one of its reference and one of the other library are made.
         shape: ``(H, W)`` of the frame in pixels.
 
     Returns: what `zoo.profiling.OpProfile` holds, one mapping per kind of pixel.
@@ -59,7 +68,7 @@ def profile_op(name: str, device: torch.device, *, budget_s: float, shape: tuple
 
 
 def _measure(case: Case, device: torch.device, shape: tuple[int, int], budget_s: float) -> dict[str, Any]:
-    """Time the op in turn with a copy of a float32 frame between two buffers that exist, then the reference."""
+    """Time the op in turn with a copy of a float32 frame between two buffers that exist, then the reference and the other library."""
     clock, began = Clock(device), time.perf_counter()
     source, buffer = torch.rand(shape, device=device), torch.empty(shape, device=device)
     result = case.run()
@@ -70,9 +79,19 @@ def _measure(case: Case, device: torch.device, shape: tuple[int, int], budget_s:
         copies.append(clock(lambda: buffer.copy_(source))[0])
         runs.append(clock(case.run)[0])
     expected = case.reference()
-    references: list[float] = []
-    while not references or (len(references) < MOST_REFERENCE_RUNS and time.perf_counter() - began + references[-1] < budget_s):
-        references.append(clock(case.reference)[0])
+
+    def repeat(call: Callable[[], object], most: int, until_s: float) -> list[float]:
+        times: list[float] = []
+        while not times or (len(times) < most and time.perf_counter() - began + times[-1] < until_s):
+            times.append(clock(call)[0])
+        return times
+
+    references = repeat(case.reference, MOST_REFERENCE_RUNS, REFERENCE_SHARE * budget_s)
+    rival: dict[str, Any] = {}
+    if case.rival is not None:
+        times = repeat(case.rival, MOST_RIVAL_RUNS, budget_s)
+        rival = {"library": case.library, "library_s": statistics.median(times), "library_runs": len(times)}
+        rival["library_difference"] = case.difference(case.rival(), expected.cpu())
     median, copy, reference = (statistics.median(times) for times in (runs, copies, references))
     return {
         "median_s": median,
@@ -85,6 +104,7 @@ def _measure(case: Case, device: torch.device, shape: tuple[int, int], budget_s:
         "reference_runs": len(references),
         "speedup": reference / median,
         "difference": case.difference(result, expected),
+        **rival,
     }
 
 
@@ -118,6 +138,11 @@ class _Frame:
         yield "int16", self.counts, Encoding(16, 1.0, 32768.0)
         yield "float32", self.sky, Encoding(-32)
 
+    def arrays(self) -> Iterator[Any]:
+        """The pixels of `kinds` as numpy has them when it has read a file: big-endian."""
+        yield self.counts.cpu().numpy().view(">i2")
+        yield self.sky.cpu().numpy().view(">f4")
+
     def empty(self) -> Tensor:
         """A result to write into, whose pages exist."""
         return torch.zeros_like(self.smooth)
@@ -125,14 +150,20 @@ class _Frame:
 
 def _decode_cases(frame: _Frame) -> Iterator[Case]:
     out = frame.empty()
-    for pixels, raw, encoding in frame.kinds():
+    for (pixels, raw, encoding), stored in zip(frame.kinds(), frame.arrays(), strict=True):
         source = describe_source(raw, encoding, None, None, "keep")
         yield Case(
             pixels,
             partial(decode, raw, encoding, out=out),
             partial(_reference_decode, raw, source),
             _pixel_difference,
+            "numpy",
+            partial(_decode_by_numpy, stored, encoding),
         )
+
+
+def _decode_by_numpy(stored: Any, encoding: Encoding) -> Tensor:
+    return torch.from_numpy(np.add(stored, np.float32(encoding.bzero), dtype=np.float32))
 
 
 def _reference_decode(raw: Tensor, source: Source) -> Tensor:
@@ -153,13 +184,24 @@ def _statistics_cases(frame: _Frame) -> Iterator[Case]:
 
 def _normalize_cases(frame: _Frame) -> Iterator[Case]:
     out = frame.empty()
-    for pixels, raw, encoding in frame.kinds():
+    for (pixels, raw, encoding), stored in zip(frame.kinds(), frame.arrays(), strict=True):
         yield Case(
             pixels,
             partial(normalize, raw, encoding, out=out),
             partial(_reference_normalize, raw, encoding),
             _pixel_difference,
+            "astropy",
+            partial(_normalize_by_astropy, stored, encoding),
         )
+
+
+def _normalize_by_astropy(stored: Any, encoding: Encoding) -> Tensor:
+    """Decoding by numpy, limits and stretch by astropy; pixels without a value become 0."""
+    from astropy.visualization import AsinhStretch, AsymmetricPercentileInterval, ManualInterval
+
+    values = _decode_by_numpy(stored, encoding).numpy()
+    limits = AsymmetricPercentileInterval(*(100 * q for q in QUANTILES)).get_limits(values[np.isfinite(values)])
+    return torch.from_numpy(np.nan_to_num(AsinhStretch(STRETCH[1])(ManualInterval(*limits)(values))))
 
 
 def _reference_normalize(raw: Tensor, encoding: Encoding) -> Tensor:
@@ -176,7 +218,15 @@ def _blur_cases(frame: _Frame) -> Iterator[Case]:
         partial(blur, frame.smooth, SIGMA, out=out),
         partial(blur_reference, frame.smooth, taps, radii, "reflect", 0.0, "propagate", 0.0, False),
         _pixel_difference,
+        "scipy",
+        partial(_blur_by_scipy, frame.smooth.cpu().numpy()),
     )
+
+
+def _blur_by_scipy(image: Any) -> Tensor:
+    from scipy import ndimage
+
+    return torch.from_numpy(ndimage.gaussian_filter(image, SIGMA, mode="reflect", truncate=4.0))
 
 
 OPS: dict[str, Callable[[_Frame], Iterator[Case]]] = {

@@ -156,6 +156,8 @@ class OpProfile:
         speedup: ``reference_s / median_s``.
         difference: largest difference to the reference, as a share of the reference's largest value; for statistics the largest relative
             difference of a figure.
+        library: another one that does the same on the processor (``astropy``, ``scipy``, ``numpy``), or empty. library_s, library_runs:
+            median time, and of how many runs. library_difference: as ``difference``.
     """
 
     op: str
@@ -174,6 +176,10 @@ class OpProfile:
     reference_runs: int = 0
     speedup: float | None = None
     difference: float | None = None
+    library: str = ""
+    library_s: float | None = None
+    library_runs: int = 0
+    library_difference: float | None = None
 
 
 Record = StepProfile | PathProfile | Throughput | OpProfile
