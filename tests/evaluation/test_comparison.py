@@ -176,6 +176,8 @@ def test_targets_of_a_training_classes_and_arithmetic_are_not_kept_quiet() -> No
     result = zoo.compare([one, two])
     assert result.standings[0].seen == ("T1", "T2")
     assert result.notes == ("the runs know different classes: a galaxy, NSC; b galaxy, NSC, star",)
+    few = [evaluation(name, {f"T{i}": "+-" for i in range(7)}) for name in ("a", "b")]
+    assert zoo.compare(few).notes == ("fewer than 8 targets: galaxy 7; what is said of such a class may change with one more target",)
 
 
 def test_one_run_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,6 +12,9 @@ from zoo.evaluation.result import FrameResult, Group
 from zoo.intervals import DEFAULT, accuracy_interval
 
 UNKNOWN = "unknown"
+
+FEWEST = 8
+"""Targets of a class below which its figures are said to rest on few."""
 
 # Ends of the bins. Hubble's exposures are set in rounds of an orbit, and a chip is about 3 arcmin wide.
 EXPTIME_S = (100.0, 300.0, 600.0, 1200.0)
@@ -26,6 +30,13 @@ def group_frames(frames: Sequence[FrameResult], *, method: str = DEFAULT) -> dic
         frames: those that were scored. method: of the intervals, one of `zoo.intervals.METHODS`.
     """
     return {grouping: _groups(frames, place, method) for grouping, place in _PLACES.items()}
+
+
+def name_few(labels: Sequence[str], targets: Sequence[str]) -> list[str]:
+    """Say which classes have fewer than `FEWEST` targets, in one line or none; ``labels`` and ``targets``: of each frame."""
+    counts = Counter(label for label, _ in set(zip(labels, targets, strict=True)))
+    few = ", ".join(f"{label} {counts[label]}" for label in dict.fromkeys(labels) if counts[label] < FEWEST)
+    return [f"fewer than {FEWEST} targets: {few}; what is said of such a class may change with one more target"] if few else []
 
 
 def _groups(frames: Sequence[FrameResult], place: Callable[[FrameResult], tuple[int, str]], method: str) -> list[Group]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from zoo.errors import UsageError
+from zoo.evaluation.breakdown import name_few
 from zoo.evaluation.choice import align, choose
 from zoo.evaluation.paired import difference_interval, mcnemar_p, sign_flip_p, smallest_p, target_sums
 from zoo.evaluation.result import Evaluation
@@ -217,7 +218,7 @@ def _rank(
         standings=tuple(standings),
         pairs=tuple(pairs),
         verdict=_verdict_of_two(pairs[0], len(present), alike) if len(pairs) == 1 else _verdict_of_many(standings),
-        notes=tuple(notes),
+        notes=(*notes, *name_few([first.outcomes[key].label for key in keys], targets)),
         coverage=simulated_coverage(list(Counter(targets).values()), standings[0].accuracy.estimate, method=method),
     )
 

@@ -27,13 +27,13 @@ from zoo.data.cache import CachedFrames, open_cache
 from zoo.data.condition import Condition
 from zoo.errors import DataError, UsageError, ZooError
 from zoo.evaluation import metrics
-from zoo.evaluation.breakdown import group_frames
+from zoo.evaluation.breakdown import group_frames, name_few
 from zoo.evaluation.facts import FACTS, read_facts, tell_facts
 from zoo.evaluation.inference import Classifier, FittedPipeline, classify_in_place, list_other_products, other_product, refusal_code
 from zoo.evaluation.places import Place, Take
 from zoo.evaluation.reliability import measure_reliability
 from zoo.evaluation.result import Evaluation, FrameResult
-from zoo.evaluation.rivals import few_targets, find_gain, score_baselines
+from zoo.evaluation.rivals import find_gain, score_baselines
 from zoo.evaluation.score_intervals import score_intervals
 from zoo.evaluation.selection import Selection, select_data, split_seen
 from zoo.evaluation.shortcut import score_shortcuts
@@ -232,7 +232,7 @@ def _score(
         seen=seen,
         accuracy_new=accuracy_new,
         frames=frames,
-        notes=(*chosen.data.notes, *chosen.notes, *_mixture(ok, loaded), *few_targets(scores), *notes),
+        notes=(*chosen.data.notes, *chosen.notes, *_mixture(ok, loaded), *name_few([frame.label for frame in ok], targets), *notes),
         gain=find_gain(right, truth, targets, shortcuts=said, baselines=guesses),
         calibration=measure_reliability(
             truth,

@@ -8,16 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.evaluation import metrics
-from zoo.evaluation.metrics import Metrics
 from zoo.evaluation.paired import difference_interval, target_sums
 from zoo.evaluation.result import Baseline, Gain
 from zoo.intervals import DEFAULT, accuracy_interval
 
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
-
-FEWEST = 8
-"""Targets of a class below which its figures are said to rest on few."""
 
 MAJORITY = "largest class always"
 
@@ -60,9 +56,3 @@ def find_gain(
     kind, name, called = max(rivals, key=lambda rival: int((rival[2] == truth).sum()))
     theirs = called == truth
     return Gain(name, kind, float(theirs.mean()), difference_interval(*target_sums(right, theirs, targets)))
-
-
-def few_targets(scores: Metrics) -> list[str]:
-    """Say which classes have fewer than `FEWEST` targets."""
-    few = [f"{name} {facts['targets']:.0f}" for name, facts in scores.per_class.items() if 0 < facts["targets"] < FEWEST]
-    return [f"fewer than {FEWEST} targets: {', '.join(few)}; what is said of such a class may change with one more target"] if few else []
