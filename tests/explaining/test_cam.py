@@ -144,10 +144,12 @@ def test_network_without_convolutions_is_refused(tmp_path: Path) -> None:
 def test_map_is_linear_between_the_centres_of_its_cells() -> None:
     values = np.array([[0.0, 2.0, 4.0], [1.0, 3.0, 9.0]])
     cam = CamMap(values, Field(Axis(10, 20, 5), Axis(8, 4, 5)), (60, 40), 0.0)
-    at = cam.at(np.array([0.0, 10.0, 20.0, 30.0, 59.0]), np.array([0.0, 8.0, 11.0, 16.0, 39.0]))
-    np.testing.assert_allclose(at[1], [0, 0, 1.5, 4, 4])
-    np.testing.assert_allclose(at[2], [0.5, 0.5, 2.0, 6.5, 6.5])
-    np.testing.assert_allclose(at[4], at[3])
+    at = cam.at(np.array([10.0, 20.0, 30.0]), np.array([8.0, 11.0, 16.0]))
+    np.testing.assert_allclose(at, [[0, 1.5, 4], [0.5, 2.0, 6.5], [1, 2.5, 9]])
+    # Half a step outside as at the border, one step outside the half of it, two steps outside nothing.
+    np.testing.assert_allclose(
+        cam.at(np.array([40.0, 50.0, 70.0]), np.array([16.0, 18.0, 20.0, 24.0])), np.outer([9, 4.5, 0], [1, 1, 0.5, 0])
+    )
     assert cam.peak == (30, 16)
     single = CamMap(np.array([[2.0]]), Field(Axis(3, 8, 8), Axis(3, 8, 8)), (8, 8), 0.0)
     np.testing.assert_allclose(single.at(np.array([0.0, 7.0]), np.array([4.0])), [[2.0], [2.0]])

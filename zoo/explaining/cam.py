@@ -54,7 +54,10 @@ class CamMap:
         return rows.first + int(row) * rows.step, columns.first + int(column) * columns.step
 
     def at(self, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the map at places of the frame, ``(len(rows), len(columns))``: linear between the centres of the cells, flat outside them.
+        """Return the map at places of the frame, ``(len(rows), len(columns))``: linear between the centres of the cells.
+
+        Beyond the outer ones it is flat for half a step and falls to 0 over the next one: without padding much of a frame lies farther out,
+        is seen by the outer cells at the edge of their fields only, and would look like their best place.
 
         Args:
             rows, columns: pixels of the frame, from 0; a whole number is the middle of one.
@@ -204,11 +207,13 @@ def _log_odds(logits: Tensor, index: int) -> Tensor:
 
 def _weights(places: NDArray[np.float64], axis: Axis, count: int) -> NDArray[np.float64]:
     """``(len(places), count)``: how much of each cell there is at each place."""
-    cells = np.clip((np.asarray(places, dtype=np.float64) - axis.first) / axis.step, 0, count - 1)
+    exact = (np.asarray(places, dtype=np.float64) - axis.first) / axis.step
+    cells = np.clip(exact, 0, count - 1)
+    shown = np.clip(1.5 - np.abs(exact - cells), 0, 1)
     lower = np.minimum(cells.astype(np.int64), max(count - 2, 0))
     share = cells - lower
     weights = np.zeros((cells.size, count))
     row = np.arange(cells.size)
     weights[row, lower] = 1 - share
     weights[row, np.minimum(lower + 1, count - 1)] += share
-    return weights
+    return weights * shown[:, None]
