@@ -44,7 +44,7 @@ def test_evaluate_adds_the_curves(run: Path, listed: str) -> None:
     assert losses[1]["note"] == "not within the range: at most 0.0 points are lost"
     assert [row["level"] for row in curves if row["axis"] == "sky"] == ["0", "1000", "1750", "2500"]
     assert curves[0]["note"] == "as it is"
-    assert "robustness: 10 frames as they are and at 8 levels of 2 axes: at most 90 passes of the model\n" in result.stderr
+    assert "robustness: 10 frames as they are and at 8 levels of sky, blur: at most 90 passes of the model\n" in result.stderr
     assert "robustness: 10 of 12 frames, a share of every class and target\n" in result.stderr
     assert "robustness: bare Gaussian blur, not a PSF test: a loss of 5 points is not within the range" in result.stderr
     (stored,) = read_robustness(run)

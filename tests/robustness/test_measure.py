@@ -176,7 +176,7 @@ def test_a_part_of_the_frames_is_degraded(run: Path, make_list: Make) -> None:
     assert (result.n_frames, result.n_available) == (4, 12)
     assert result.notes[0] == "4 of 12 frames, a share of every class and target"
     assert [stage for stage in seen if stage[0] == "degrading"] == [("degrading", done, 4) for done in (1, 2, 3, 4)]
-    assert told == ["robustness: 4 frames as they are and at 5 levels of 1 axes: at most 24 passes of the model"]
+    assert told == ["robustness: 4 frames as they are and at 5 levels of blur: at most 24 passes of the model"]
 
 
 def test_a_stored_measurement_is_read_back(run: Path, make_list: Make) -> None:

@@ -112,7 +112,7 @@ def measure_robustness(
     n_levels = sum(len(one.levels) for one in rungs)
     if notify is not None:
         notify(
-            f"robustness: {len(picked)} frames as they are and at {n_levels} levels of {len(rungs)} axes: "
+            f"robustness: {len(picked)} frames as they are and at {n_levels} levels of {', '.join(one.axis.name for one in rungs)}: "
             f"at most {len(picked) * (1 + n_levels)} passes of the model"
         )
     classifier = Classifier(loaded, device=device, precision=precision, notify=lambda _: None)  # the evaluation has told it already
