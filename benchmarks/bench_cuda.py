@@ -23,9 +23,11 @@ from torch.nn import functional
 
 import zoo
 from zoo import storage
-from zoo.ops import Encoding, Percentile, ZScale, blur, decode, normalize
+from zoo.data.shuttle import Shuttle
+from zoo.ops import Encoding, Percentile, ZScale, blur, buffers, decode, normalize
 
 UINT16 = Encoding(16, 1.0, 32768.0)
+HOST_BATCHES = 4
 Call = Callable[[], Any]
 
 
@@ -37,6 +39,7 @@ class Case(NamedTuple):
     call: Call
     bytes: int
     allowed: float
+    batches: int = 1  # that one call works on
 
 
 def seconds(call: Call, device: torch.device, calls: int) -> float:
@@ -132,6 +135,26 @@ def networks(batch: int, device: torch.device) -> Iterator[Case]:
     yield Case("hrcn inference, fp32", "plain module", lambda: model(frames), 0, 1e-3)
 
 
+def transfers(batch: int, device: torch.device) -> Iterator[Case]:
+    """Batches from host memory to logits on the host: each copied while the model works on the one before, and one after the other."""
+    prepared = zoo.models.prepare_inference(zoo.create_model("hrcn").eval(), precision="bf16", input_shape=(1, *SHAPE), device=device)
+    frames = (sky(batch, device)[:, None] / 65535).cpu()
+    held = [buffers.empty(frames.shape, pinned=device.type == "cuda").copy_(frames) for _ in range(HOST_BATCHES)]
+    shuttle = Shuttle(device)
+
+    def overlapped() -> Tensor:
+        # As zoo.predict: a batch is sent and started before the logits of the last one are waited for.
+        fetched = [shuttle.fetch(prepared(shuttle.send(images).wait())) for images in held]
+        return [values.wait() for values in fetched][-1]
+
+    def in_turn() -> Tensor:
+        return [prepared(images.to(device)).cpu() for images in held][-1]
+
+    work = f"hrcn bf16, {HOST_BATCHES} batches from the host"
+    yield Case(work, "zoo", overlapped, 0, 0.0, HOST_BATCHES)
+    yield Case(work, "one after the other", in_turn, 0, 0.0, HOST_BATCHES)
+
+
 def inside(value: Tensor) -> Tensor:
     """Without the border: the other libraries reflect about the centre of the last pixel, zoo about its edge."""
     return (value[..., 80:-80, 80:-80] if value.shape[-2:] == SHAPE else value).to("cpu", torch.float32, copy=True)
@@ -141,7 +164,7 @@ def measure(case: Case, copy: Call, device: torch.device, batch: int, repeats: i
     """Times of one frame, in turn with the copy."""
     turns = calls if seconds(case.call, device, 1) < 0.1 else 1
     pairs = [(seconds(case.call, device, turns), seconds(copy, device, calls)) for _ in range(repeats)]
-    times, copies = ([pair[i] / batch for pair in pairs] for i in (0, 1))
+    times, copies = [own / batch / case.batches for own, _ in pairs], [copy / batch for _, copy in pairs]
     median, unit = statistics.median(times), statistics.median(copies)
     lower, _, upper = statistics.quantiles(times, n=4)
     bandwidth = case.bytes / batch / median if case.bytes else None
@@ -179,7 +202,7 @@ def main() -> None:
     results, firsts = [], {}
     print(f"{'work':42} {'library':12} {'us/frame':>10} {'IQR':>8} {'copies':>7} {'share':>6}  difference")
     with torch.inference_mode():
-        for case in (case for make in (cases, networks) for case in make(options.batch, device)):
+        for case in (case for make in (cases, networks, transfers) for case in make(options.batch, device)):
             if options.only not in case.work:
                 continue
             value = inside(case.call())

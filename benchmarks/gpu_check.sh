@@ -43,7 +43,7 @@ export ZOO_CUDA=1 ZOO_CUDA_ARCHS=${GPU_ARCH:-90} ZOO_BUILD_EXT=1 ZOO_WERROR=1 ZO
 stage build 150 python3 -m pip install -q --no-build-isolation --no-deps --no-index --target "$site" .
 # Only `zoo` lies in $site; tests import it from there because the repository root is not on the path.
 export PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH} PYTHONSAFEPATH=1
-tests() { python3 -m pytest -q -p no:cacheprovider --import-mode=importlib tests/ops -k "cuda" "$@"; }
+tests() { python3 -m pytest -q -p no:cacheprovider --import-mode=importlib tests/ops tests/data/test_shuttle.py -k "cuda or pinned" "$@"; }
 export -f tests
 stage tests 120 bash -c tests
 stage bench 150 env PYTHONPATH="$PYTHONPATH:$PWD/benchmarks" python3 benchmarks/bench_cuda.py --out "$out/cuda.json"

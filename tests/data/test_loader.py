@@ -19,6 +19,7 @@ import zoo
 from zoo.data import Batch, DataSet, Loader, Manifest, Row
 from zoo.errors import DataError, FrameError, UsageError, ZooError
 from zoo.frames import Frame
+from zoo.ops import buffers
 from zoo.registry import Registry, use_registry
 from zoo.steps import Pipeline
 
@@ -186,6 +187,20 @@ def test_loader_reuses_a_bounded_number_of_tensors() -> None:
         loader = Loader(data, data.select("all"), plain, batch_size=2, workers=3, reuse=reuse)
         held = [batch.images for batch in loader]
         assert len({images.data_ptr() for images in held}) == expected
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_loader_asks_for_pinned_batches(monkeypatch: pytest.MonkeyPatch, pinned: bool) -> None:
+    asked = []
+
+    def empty(shape: tuple[int, ...], *, pinned: bool = False) -> Tensor:
+        asked.append(pinned)
+        return torch.empty(shape)
+
+    monkeypatch.setattr(buffers, "empty", empty)
+    data = dataset(count=2)
+    assert len(list(Loader(data, data.select("all"), Pipeline([]), batch_size=1, workers=0, pinned=pinned))) == 2
+    assert asked == [pinned, pinned]
 
 
 def test_loader_writes_frames_straight_into_the_batch() -> None:

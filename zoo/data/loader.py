@@ -84,6 +84,7 @@ class Loader:
         on_error: ``raise`` the first unreadable frame, or ``skip`` it and report it in its batch and in ``skipped``.
         prefetch: batches prepared ahead, >= 1.
         reuse: hand out ``prefetch + 1`` batch tensors in turn instead of new ones.
+        pinned: batches in memory from which a GPU copies without the processor's help; needs a GPU.
         shape: ``(1, H, W)`` of the preprocessed frames; by default the first readable frame tells.
         part: ``(rank, size)``: read only the part of every batch that falls to this one of several processes (`part_of`). All processes get
             the same number of batches; the part of a short one may be empty.
@@ -113,6 +114,7 @@ class Loader:
         on_error: Literal["raise", "skip"] = "raise",
         prefetch: int = 2,
         reuse: bool = False,
+        pinned: bool = False,
         shape: tuple[int, int, int] | None = None,
         part: tuple[int, int] = (0, 1),
         cache: FrameCache | None = None,
@@ -132,7 +134,8 @@ class Loader:
             )
         self.dataset, self.rows, self.pipeline = dataset, tuple(rows), pipeline
         self.batch_size, self.seed, self.epoch, self.training = batch_size, seed, epoch, training
-        self.workers, self.start, self.on_error, self.prefetch, self.reuse = workers, start, on_error, prefetch, reuse
+        self.workers, self.start, self.on_error, self.prefetch = workers, start, on_error, prefetch
+        self.reuse, self.pinned = reuse, pinned
         self.skipped: list[Skipped] = []
         self._labels = tuple(dataset.class_index(row) for row in rows)
         order = list(range(len(rows)))
@@ -172,7 +175,7 @@ class Loader:
         def top_up(depth: int) -> None:
             while plan and len(pending) < depth:
                 indices = plan.popleft()
-                buffer = free.pop() if free else buffers.empty((self._most, *self.shape))
+                buffer = free.pop() if free else buffers.empty((self._most, *self.shape), pinned=self.pinned)
                 assembly = _Assembly(self, indices, buffer, stop)
                 pending.append(assembly)
                 for place in range(len(assembly.indices)):

@@ -58,7 +58,7 @@ def clean_batches(plan: Plan, stop_if_asked: Callable[[], None], advance: Callab
     """
     for batch in _loader(plan, plan.train, training=False):
         stop_if_asked()
-        yield batch.images.to(plan.device)
+        yield batch.images.to(plan.device, non_blocking=True)
         advance(len(batch.whole_rows))
 
 
@@ -81,6 +81,7 @@ def _loader(plan: Plan, rows: tuple[Row, ...], *, epoch: int = 0, start: int = 0
         training=training,
         workers=plan.config.train.workers,
         prefetch=PREFETCH if plan.memory else 2,
+        pinned=plan.device.type == "cuda",
         shape=plan.input_shape,
         part=plan.ranks.part,
         cache=plan.frame_cache,
