@@ -23,7 +23,7 @@ def test_figures_and_tables_become_files(full: Path, tmp_path: Path) -> None:
     files = write_figures(tmp_path / "figures", [full])
     names = {path.name for path in files}
     assert names == {path.name for path in (tmp_path / "figures").iterdir()}
-    for stem in ("scores", "confusion", "roc", "precision-recall", "robustness-psf", "by-target", "errors-by-loss"):
+    for stem in ("scores", "confusion", "roc", "precision-recall", "robustness-psf", "by-target", "errors-by-signal-to-noise"):
         assert {f"{stem}.svg", f"{stem}.png"} <= names
         assert (tmp_path / "figures" / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
         assert "var(--" not in (tmp_path / "figures" / f"{stem}.svg").read_text()

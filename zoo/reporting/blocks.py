@@ -95,7 +95,7 @@ class Figure:
     Attributes:
         name: of its files, and unique on a page. title: what it is. alt: what can be seen, in a sentence. caption: how to read it.
         draw: draws it and returns a ``matplotlib.figure.Figure``; called inside `zoo.plotting.plot_style`.
-        table: the numbers. wide: whether it wants the width of two.
+        table: the numbers.
     """
 
     name: str
@@ -104,7 +104,6 @@ class Figure:
     draw: Callable[[], Any] = field(repr=False)
     caption: str = ""
     table: Table | None = None
-    wide: bool = False
     kind: ClassVar[str] = "figure"
 
 

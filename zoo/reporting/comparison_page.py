@@ -129,7 +129,6 @@ def _pairs_section(result: Comparison) -> Section:
         "Dot plot of the differences in accuracy of every two runs with 95 % intervals by target.",
         lambda: plots.draw_dots(dots, xlabel="difference in accuracy", reference=(0.0, "no difference")),
         caption="Blue circles: told apart at 5 %. Grey crosses: not told apart.",
-        wide=True,
     )
     blocks: list[Block] = [Points([_pair_words(pair) for pair in result.pairs]), Figures([figure]), table]
     return Section("pairs", "Pairs", blocks, lead="Paired by frame, tested by target.")

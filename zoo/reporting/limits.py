@@ -21,6 +21,7 @@ from zoo.reporting.blocks import (
     Figures,
     Gallery,
     Picture,
+    Points,
     Section,
     Table,
     Text,
@@ -38,7 +39,7 @@ from zoo.robustness.result import Curve as Measured
 
 MOST_DOTS = 40  # groups in one figure; the table has all of them
 PICTURE_BYTES = 3_300_000  # of all images of a page, so that it stays below 5 MB as base64 with all else
-LOG_RATIO = 8.0  # between the ends of a range without 0: from here its axis is logarithmic
+SPREAD_RATIO = 15.0  # between the largest and the smallest level: from here their axis is logarithmic
 
 _WORDS = {"exptime": "exposure time", "offset": "offset from the target", "offset_arcmin": "offset from the target"}
 
@@ -90,7 +91,8 @@ def _levels(held: Sequence[tuple[int, Source]], *, several: bool) -> list[Block]
         words = "Not what an instrument does: a bare operation on the pixels, noise and all, which may also remove noise."
         blocks += [Text(words), Figures(figures[False])]
     notes = dict.fromkeys(note for _, source in held if source.robustness for note in source.robustness.notes)
-    return [*blocks, table, *(Text(text) for text in (*skipped, *notes))]
+    said = [*skipped, *notes]
+    return [*blocks, table, *([Points(said)] if said else [])]
 
 
 def _axis_figure(members: Sequence[tuple[int, Source, Measured]], *, several: bool) -> Figure:
@@ -129,8 +131,9 @@ def _axis_figure(members: Sequence[tuple[int, Source, Measured]], *, several: bo
             curves,
             xlabel=f"{first.label}{unit}",
             marks=first.marks,
-            logarithmic=len(positive) == len(levels) > 1 and max(levels) / min(levels) >= LOG_RATIO,
+            spread=len(positive) > 1 and max(positive) / min(positive) >= SPREAD_RATIO,
             falling=levels[-1] < levels[0],
+            named=several,
         ),
         caption=_crossing_words(first.lost5, first.unit) if not several else "",
         table=Table(f"Accuracy against {first.label}", columns, rows, name=f"robustness-{first.axis}"),
@@ -212,7 +215,7 @@ def errors_section(source: Source) -> Section:
     separation = Table("What goes together with errors", columns, rows, name="separation", notes=[
         "separates: chance that a wrong frame has a larger value than a right one; 0.5 where the fact has nothing to do with the errors"
     ])  # fmt: skip
-    blocks: list[Block] = [separation, Figures(figures), *(Text(note) for note in found.notes)]
+    blocks: list[Block] = [separation, Figures(figures), *([Points(found.notes)] if found.notes else [])]
     wrong = [entry for entry in found.gallery if entry.kind == "wrong"]
     right = [entry for entry in found.gallery if entry.kind != "wrong"]
     budget = PICTURE_BYTES

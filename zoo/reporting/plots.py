@@ -11,7 +11,6 @@ from zoo.intervals import Interval
 from zoo.plotting import colour, new_figure, series
 
 WIDTH = 4.6  # inches; on the screen of a phone the text of such a figure is still readable
-WIDE = 7.4
 _ROW = 0.235  # inches per line of a dot plot
 
 
@@ -127,7 +126,6 @@ def draw_dots(
     reference: tuple[float, str] | None = None,
     beside: str = "",
     percent: bool = True,
-    wide: bool = False,
     floors: bool = True,
 ) -> Any:
     """One line per score: a dot at the estimate, a bar over its interval, and a hollow diamond at what stands beside it.
@@ -135,10 +133,10 @@ def draw_dots(
     Args:
         dots: from top to bottom. xlabel: of the axis. limits: of the axis; by default what holds everything.
         reference: a vertical line with its name. beside: what the diamonds are. percent: whether the axis is in percent.
-        wide: whether the figure has the width of two. floors: whether exact lower bounds stand in for intervals that there are none of.
+        floors: whether exact lower bounds stand in for intervals that there are none of.
     """
     extra = 1.05 + (0.22 if beside or reference else 0.0)
-    figure = new_figure(WIDE if wide else WIDTH, extra + _ROW * len(dots))
+    figure = new_figure(WIDTH, extra + _ROW * len(dots))
     axes = figure.subplots()
     axes.grid(visible=False, axis="y")
     for place, dot in enumerate(dots):
@@ -179,16 +177,16 @@ def draw_levels(
     *,
     xlabel: str,
     marks: Mapping[str, float] | None = None,
-    reference: tuple[float, str] | None = None,
-    logarithmic: bool = False,
+    spread: bool = False,
     falling: bool = False,
-    ylabel: str = "accuracy",
+    named: bool = False,
 ) -> Any:
     """Accuracy with its interval against the strength of a degradation, a line per model.
 
     Args:
-        curves: the lines. xlabel, ylabel: of the axes. marks: names of levels. reference: a horizontal line with its name.
-        logarithmic: whether the axis of levels is. falling: whether the mildest level is the largest; the axis then runs from it.
+        curves: the lines. xlabel: of the axis of levels. marks: names of levels.
+        spread: whether the levels are spread over a logarithmic axis, with a straight part around 0.
+        falling: whether the mildest level is the largest; the axis then runs from it. named: whether the lines are named in the figure.
     """
     figure = new_figure(WIDTH, 3.0)
     axes = figure.subplots()
@@ -197,17 +195,14 @@ def draw_levels(
         if curve.lower:
             axes.fill_between(curve.x, curve.lower, curve.upper, color=hue, alpha=0.14 if len(curves) < 3 else 0.08, linewidth=0)
         axes.plot(curve.x, curve.y, marker=marker, color=hue, label=curve.name)
-    if reference is not None:
-        axes.axhline(reference[0], color=colour("axis"), linestyle=(0, (4, 3)), linewidth=1)
-        axes.annotate(
-            reference[1], (0, reference[0]), xycoords=("axes fraction", "data"), xytext=(3, 3), textcoords="offset points",
-            fontsize=8, color=colour("muted"),
-        )  # fmt: skip
-    if logarithmic:
-        _plain_log(axes.xaxis, axes)
+    if spread:
+        levels = sorted({level for curve in curves for level in curve.x})
+        axes.set_xscale("symlog" if levels[0] <= 0 else "log", **({"linthresh": levels[1]} if levels[0] <= 0 else {}))
+        axes.set_xticks(levels, [f"{level:g}" for level in levels])
+        axes.xaxis.minorticks_off()
     if falling:
         axes.xaxis.set_inverted(True)
-    axes.set(ylim=(0, 1.02), xlabel=xlabel, ylabel=ylabel)
+    axes.set(ylim=(0, 1.02), xlabel=xlabel, ylabel="accuracy")
     for place, (name, level) in enumerate(sorted((marks or {}).items(), key=lambda item: item[1])):
         axes.axvline(level, color=colour("muted"), linestyle=":", linewidth=1)
         axes.annotate(
@@ -215,7 +210,7 @@ def draw_levels(
             fontsize=8, color=colour("muted"),
         )  # fmt: skip
     _percent(axes.yaxis)
-    if len(curves) > 1:
+    if named:
         _name_lines(axes, loc="best")
     return figure
 
