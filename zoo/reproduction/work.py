@@ -27,7 +27,7 @@ from zoo.training import TrainConfig, train
 from zoo.training.run import CONFIG_NAME, ENVIRONMENT_NAME, MANIFEST_NAME, machine_facts, source_commit
 
 # Keys of a configuration on which no weight depends.
-_ELSEWHERE = {"data": ("root", "frame_cache"), "train": ("workers",), "output": ("path", "force", "loggers")}
+_ELSEWHERE = {"data": ("root", "frame_cache", "baselines"), "train": ("workers",), "output": ("path", "force", "loggers")}
 MOST_SEEN = 5  # targets named in a message
 
 
