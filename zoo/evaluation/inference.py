@@ -110,7 +110,7 @@ class Classifier:
 
     @property
     def ahead(self) -> int:
-        """How many batches `start` should be called for before the logits of the first are waited for, less one."""
+        """How many batches may be under way while another is put together: 1 on CUDA, 0 elsewhere, where `start` does the work itself."""
         return int(self._shuttle.overlaps)
 
     def batch_size(self, wanted: int | None) -> int:
