@@ -52,8 +52,8 @@ class Cell:
 
     @property
     def order(self) -> float | str:
-        """What rows are sorted by."""
-        return "" if self.value is None else self.value
+        """What rows are sorted by; empty for what is absent."""
+        return "" if self.value is None or self.value != self.value else self.value
 
 
 Value = str | int | float | Interval | Cell | None

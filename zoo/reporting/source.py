@@ -34,7 +34,7 @@ class Source:
         card, environment: of the model and of its training. config: `config.toml` as it stands; empty where there is none.
         weights: SHA-256 of the weights that the run has now; changed: whether these are others than those that were evaluated.
         training: the last events of `metrics.jsonl` by their kind, and the largest memory of a step as ``peak_bytes``.
-        robustness, explanation, calibration: what was stored of them; ``None`` where nothing was.
+        robustness, explanation: what was stored of them; ``None`` where nothing was.
     """
 
     folder: Path
@@ -50,7 +50,6 @@ class Source:
     training: Record = field(repr=False)
     robustness: Robustness | None = field(repr=False)
     explanation: Explanation | None = field(repr=False)
-    calibration: Record | None = field(repr=False)
 
     @property
     def labels(self) -> list[str]:
@@ -116,7 +115,6 @@ def read_source(folder: str | os.PathLike[str]) -> Source:
         training=_training(run / "metrics.jsonl"),
         robustness=Robustness.from_dict(degraded) if degraded else None,
         explanation=read_explanation(explained) if (explained / "explanation.json").is_file() else None,
-        calibration=_plain(run / "model" / "calibration.json"),
     )
 
 

@@ -177,6 +177,11 @@ def _cautions(source: Source) -> Iterator[str]:
         yield f"A rule without a network does as well ({rival.name}): the network may have learned the camera, not the sky."
     elif rival is not None and not rival.gain.reason and rival.gain.lower <= 0:
         yield f"The gain over the best simple rule ({rival.name}) cannot be told from nothing: its interval holds 0."
+    flags = Counter(flag for frame in source.frames for flag in frame.get("flags", "").split())
+    if flags:
+        flagged = sum(bool(frame.get("flags")) for frame in source.frames)
+        listed = ", ".join(f"{flag} {count}" for flag, count in flags.most_common(_LISTED))
+        yield f"{counted(flagged, 'frame')} {'is' if flagged == 1 else 'are'} flagged as unusual ({listed})."
     adapted = sum(frame["adapted"] == "True" for frame in source.frames)
     if adapted:
         were = "was" if adapted == 1 else "were"
