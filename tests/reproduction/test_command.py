@@ -40,7 +40,8 @@ def test_tables_and_progress(command: Callable[..., Result], tmp_path: Path) -> 
     assert row["network"] == "HR-CelestialNet"
     assert len(row["provenance"]) == 10
     folder = tmp_path / "runs" / "reproduce-2312.04948"
-    assert "[2/5] train hrcn-seed0; about " in result.stderr
+    assert "[2/5] train hrcn-seed0\n" in result.stderr
+    assert "[3/5] evaluate hrcn-seed0, test set; about 0:00:" in result.stderr
     assert "[2/5] train hrcn-seed0: took 0:00:" in result.stderr
     assert "these numbers hold for the simulator only" in result.stderr
     assert (folder / "report.html").read_text().count("SIMULATED SKY: accuracy on the test set") >= 1

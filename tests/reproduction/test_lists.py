@@ -11,14 +11,14 @@ import pytest
 from zoo.errors import CheckFailedError, DataError
 from zoo.plugins.simulated import dataset
 from zoo.reproduction import Recipe, Reproduction, find_recipe, reproduce
-from zoo.reproduction.sets import open_set, open_source
+from zoo.reproduction.sets import open_set, open_source, open_training
 
 Make = Callable[..., Recipe]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Raw frames of three targets per class: two of each in the test list, one in the blurry list, which is one to train on too."""
+    """Raw frames of three targets per class: two of each in the test list, one in the blurry list."""
     root = tmp_path_factory.mktemp("hst")
     made = dataset.build(root / "files", seed=5, train=2, val=0, test=1, exposures=1, workers=2)
     parts: dict[str, list[str]] = {"LCID_test.csv": [], "blurry_validation.csv": []}
@@ -58,14 +58,14 @@ def test_sets_are_those_of_the_lists(folder: Path, make_recipe: Make, tmp_path: 
 
 
 def test_a_list_to_train_on_leaves_the_whole_list_to_the_test(folder: Path, make_recipe: Make, tmp_path: Path) -> None:
-    recipe = tiny(find_recipe(quick=True, data=folder, train_list=folder / "blurry_validation.csv"), make_recipe)
+    recipe = tiny(find_recipe(quick=True, data=folder, train_list=folder / "LCID_test.csv"), make_recipe)
     source = open_source(recipe)
     counts = {test.key: len(open_set(recipe, test, source).select("test")) for test in recipe.sets}
     assert counts == {"test": 8, "blurry": 4, "csst": 8}
+    assert len(open_training(recipe, source).select("train")) == 4
     assert recipe.command.endswith("--data DIR --train-list LIST --quick")
-    both = tiny(find_recipe(quick=True, data=folder, train_list=folder / "LCID_test.csv"), make_recipe)
     with pytest.raises(CheckFailedError, match="targets of lcid that were trained on"):
-        run(both, tmp_path / "both")
+        run(recipe, tmp_path / "out")
 
 
 def test_folder_without_the_list_is_told_before_anything_is_done(make_recipe: Make, tmp_path: Path) -> None:

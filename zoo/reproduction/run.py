@@ -23,7 +23,7 @@ from zoo.reproduction.published import PAPER
 from zoo.reproduction.recipe import Network, Recipe, TestSet, find_recipe
 from zoo.reproduction.report import why_no_report, write_page
 from zoo.reproduction.result import PaperTable, Reproduction, Stage
-from zoo.reproduction.sets import open_set, open_source
+from zoo.reproduction.sets import open_set, open_source, open_training
 from zoo.reproduction.tables import Tables
 from zoo.reproduction.work import Done, Machine, evaluate_network, measure_cost, measure_network, needed_bytes, run_name, train_network
 from zoo.training import find_device, find_precision
@@ -124,13 +124,14 @@ class _Session:
         self._expect(self.recipe.sets, self.recipe.data_s)
         source = self._open_source()
         sets = self._open_sets(source)
+        trained = open_training(self.recipe, source)
         self._expect([test for test, _ in sets])
         runs = [(network, seed) for network in self.recipe.networks for seed in self.seeds]
         shared = (self.machine, self.progress)
         weights: dict[str, str] = {}
         for network, seed in runs:
             name = run_name(network, seed)
-            work = partial(train_network, self.folder, self.recipe, network, seed, source, *shared)
+            work = partial(train_network, self.folder, self.recipe, network, seed, trained, *shared)
             weights[name] = self._do(f"train {name}", work).record["weights"]
         scores: dict[str, dict[str, Mapping[str, Any]]] = {test.key: {} for test, _ in sets}
         for test, data in sets:
@@ -151,7 +152,7 @@ class _Session:
             first = weights[run_name(network, 0)]
             work = partial(measure_cost, self.folder, network, self.recipe.budget_s, first, *shared)
             costs[network.key] = self._do(f"cost of {network.key}", work).record
-        return self._finish(source, sets, scores, costs)
+        return self._finish(trained, sets, scores, costs)
 
     def _expect(self, sets: Sequence[TestSet], *before: float) -> None:
         """Plan the times of the parts that follow: those given, then those of every network."""
@@ -171,7 +172,7 @@ class _Session:
             opened.append(open_source(self.recipe, partial(self.progress.work, "preparing data")))
             return Done({}, time.monotonic() - began, found=False)
 
-        self._do("prepare the data", work)
+        self._do("prepare the data", work, paces=False)  # they may be there already
         return opened[0]
 
     def _has_pictures(self) -> bool:
@@ -206,15 +207,15 @@ class _Session:
         self.notes.append(text)
         self.progress.note(text)
 
-    def _do(self, title: str, work: Callable[[], Done]) -> Done:
-        """Do one part, and say how far the whole is."""
+    def _do(self, title: str, work: Callable[[], Done], *, paces: bool = True) -> Done:
+        """Do one part, and say how far the whole is; ``paces`` says whether its time tells how long the others will take."""
         expected = self._left.pop(0)
         seconds, planned = self._spent
         rate = seconds / planned if planned else 1.0
         left = (expected + sum(self._left)) * rate if planned or self.recipe.timed else None
         self.progress.part(self._total - len(self._left), self._total, title, left)
         done = work()
-        if not done.found:
+        if paces and not done.found:
             self._spent = (seconds + done.seconds, planned + expected)
         self.stages.append(Stage(title, done.seconds, done.found))
         self.progress.done(title, done.seconds, found=done.found)
@@ -233,7 +234,7 @@ class _Session:
 
     def _finish(
         self,
-        source: DataSet,
+        trained: DataSet,
         sets: Sequence[tuple[TestSet, DataSet]],
         scores: Mapping[str, Mapping[str, Mapping[str, Any]]],
         costs: Mapping[str, Mapping[str, Any]],
@@ -241,12 +242,12 @@ class _Session:
         """Make the tables and write them."""
         simulated = any(data.domain == "simulated" for _, data in sets)
         maker = Tables(self.folder, self.recipe, simulated, self.seeds, {})
-        tables: list[PaperTable] = [maker.data(source, {test.key: data for test, data in sets})]
+        tables: list[PaperTable] = [maker.data(trained, {test.key: data for test, data in sets})]
         tables += [maker.accuracy(test, data, scores[test.key]) for test, data in sets]
         tables.append(maker.cost(costs))
         result = Reproduction(
             path=self.folder.path,
-            domain="simulated" if simulated else source.domain,
+            domain="simulated" if simulated else trained.domain,
             command=self.recipe.command,
             tables=tuple(tables),
             provenance=maker.provenance,

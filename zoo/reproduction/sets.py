@@ -29,6 +29,11 @@ def open_source(recipe: Recipe, progress: Callable[[int, int], None] | None = No
     return open_data(recipe.source, root=recipe.root, options=recipe.options or None, split=not whole, progress=progress)
 
 
+def open_training(recipe: Recipe, source: DataSet) -> DataSet:
+    """Return the frames that are trained and validated on: those of ``source``, or of the list that stands in for them."""
+    return source if recipe.trained_on is None else open_data(str(recipe.trained_on))
+
+
 def open_set(recipe: Recipe, test: TestSet, source: DataSet) -> DataSet:
     """Return the frames of one set, all of them in the split ``test``.
 

@@ -54,18 +54,18 @@ class Tables:
         """Cells that stand beside real frames only."""
         return () if self.simulated else items
 
-    def data(self, source: DataSet, sets: Mapping[str, DataSet]) -> PaperTable:
+    def data(self, trained: DataSet, sets: Mapping[str, DataSet]) -> PaperTable:
         """Return what was trained and tested on, beside the paper's collection."""
-        parts: list[tuple[str, Sequence[Row], str]] = [("training", source.select("train"), NOT_PUBLISHED)]
-        parts.append(("validation", source.select("val"), NOT_PUBLISHED))
+        parts: list[tuple[str, Sequence[Row], str]] = [("training", trained.select("train"), NOT_PUBLISHED)]
+        parts.append(("validation", trained.select("val"), NOT_PUBLISHED))
         whole = {"test": "1595 frames of 14 + 7 targets", "blurry": "116 frames of 10 + 6 targets"}
         parts += [(key, data.select("test"), whole.get(key, NOT_PUBLISHED)) for key, data in sets.items()]
         rows: list[tuple[Item, ...]] = []
         for name, members, said in parts:
-            trace = self._trace("frames", part=name, rows=source.manifest.with_rows(members).fingerprint())
-            targets = [len({row.target for row in members if row.label == label}) for label in source.labels]
+            trace = self._trace("frames", part=name, rows=trained.manifest.with_rows(members).fingerprint())
+            targets = [len({row.target for row in members if row.label == label}) for label in trained.labels]
             rows.append((name, *(Value(count, provenance=trace) for count in (len(members), *targets)), *self._published(said)))
-        heads = ("part", "frames", *(f"{label} targets" for label in source.labels), *self._published("published"))
+        heads = ("part", "frames", *(f"{label} targets" for label in trained.labels), *self._published("published"))
         collection = f"the paper's collection has {published.IMAGES} images of {published.GALAXIES} galaxies and {published.NSCS} NSCs"
         notes = ["no target is in two of training, validation and test", *self._published(collection)]
         return PaperTable("data", self._title("frames"), tuple(map(str, heads)), tuple(rows), tuple(map(str, notes)))
@@ -97,7 +97,7 @@ class Tables:
         if not self.simulated:
             heads.append("published")
             notes.append(
-                "published: of networks trained on other frames, whose lists are not published"
+                "published: of HR-CelestialNet at 2048x4096, trained on other frames, whose lists are not published"
                 + ("" if self.recipe.trained_on or test.source else "; on the whole list of 1595 frames, of which ours are a part")
             )
         return PaperTable(test.key, self._title(told), tuple(heads), tuple(rows), tuple(notes))

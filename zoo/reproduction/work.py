@@ -55,9 +55,7 @@ def run_name(network: Network, seed: int) -> str:
     return f"{network.key}-seed{seed}"
 
 
-def train_network(
-    folder: Folder, recipe: Recipe, network: Network, seed: int, source: DataSet, machine: Machine, progress: Progress
-) -> Done:
+def train_network(folder: Folder, recipe: Recipe, network: Network, seed: int, data: DataSet, machine: Machine, progress: Progress) -> Done:
     """Train one network, go on with its training, or find it finished.
 
     The checkpoints of a finished run are removed: they hold up to five times its weights, and nothing would go on from them.
@@ -68,7 +66,7 @@ def train_network(
     name = run_name(network, seed)
     part, path = f"train-{name}", folder.run(name)
     config = recipe.config(network, seed, path, device=machine.device, workers=machine.workers, fit=machine.fit)
-    rows = source.manifest.fingerprint()
+    rows = data.manifest.fingerprint()
     key = digest({"config": _weights_of(config), "rows": rows})
     record = folder.read(part, key)
     if record is not None and _is_finished(path, record):
