@@ -29,7 +29,7 @@ def calibrate(
     """Calibrate a run on labelled frames and store that with its model, under a new seal.
 
     Weights and card stay as they are, and so does the identity to which stored evaluations refer. A run whose model does not say what
-    its training frames looked like, because an older zoo trained it, learns that too, where its training data are there.
+    its training frames looked like, because an older zoo trained it, learns that too if it is calibrated on its own data.
 
     Args:
         run: a run, a model directory, or ``"latest"``.
@@ -53,7 +53,7 @@ def calibrate(
     targets = [frame.target for frame in scored]
     found = fit([frame.logits for frame in scored], truth, targets, loaded.labels, data=result.data, split=chosen)
     files = {CALIBRATION_NAME: found.to_dict()}
-    if loaded.range is None and (frame_range := _range(loaded, settings.get("workers", 2), progress)) is not None:
+    if loaded.range is None and data is None and (frame_range := _range(loaded, settings.get("workers", 2), progress)) is not None:
         files[RANGE_NAME] = frame_range.to_dict()
     update_model(loaded.path, files)
     return found, len(result.refused)
