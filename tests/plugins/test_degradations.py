@@ -230,6 +230,13 @@ def test_hubbles_own_width_leaves_nothing_to_add_in_the_red() -> None:
     assert (wavelength_of("F606W"), wavelength_of("f850lp"), wavelength_of("CLEAR")) == (0.606, 0.85, 0.0)
 
 
+@pytest.mark.parametrize("sigma", [0.001, 0.005, 0.01, 0.02, 0.03, 0.1, 0.5, 3.0])
+def test_a_gaussian_has_its_width_however_narrow_it_is(sigma: float) -> None:
+    kernel = gaussian(sigma).double()
+    axis = torch.arange(kernel.shape[0]) - kernel.shape[0] // 2
+    assert float((kernel.sum(0) * axis**2).sum()) == pytest.approx(sigma**2, rel=1e-3)
+
+
 def test_what_a_frame_lacks_is_said() -> None:
     frame = observe(light(40.0, 64, 128), 1)
     step = Psf()
