@@ -17,6 +17,6 @@ def note_sets(scores: SetScores) -> None:
     note(f"sets of level {scores.level:g}, {each}, from {scores.calibration_targets} calibration targets:")
     classes = ", ".join(f"{label} {share:.4f}" for label, share in scores.coverage_of.items())
     where = f"{counted(scores.n_frames, 'frame')} of {counted(scores.n_targets, 'new target')}"
-    note(f"  they hold the true class for {say(scores.coverage)} of {where} ({classes})")
+    note(f"  of {where} they hold the true class: {say(scores.coverage)} ({classes})")
     right = f", of which {scores.accuracy:.4f} are called right" if scores.decided else ""
     note(f"  {scores.decided} of {scores.n_frames} are decided{right}; sets: {', '.join(f'{n} {c}' for n, c in scores.sets.items())}")
