@@ -11,6 +11,7 @@ import pytest
 from zoo.errors import CheckFailedError, DataError
 from zoo.plugins.simulated import dataset
 from zoo.reproduction import Recipe, Reproduction, find_recipe, reproduce
+from zoo.reproduction.folder import Folder
 from zoo.reproduction.sets import open_set, open_source, open_training
 
 Make = Callable[..., Recipe]
@@ -70,6 +71,8 @@ def test_a_list_to_train_on_leaves_the_whole_list_to_the_test(folder: Path, make
 
 def test_folder_without_the_list_is_told_before_anything_is_done(make_recipe: Make, tmp_path: Path) -> None:
     recipe = tiny(find_recipe(quick=True, data=tmp_path), make_recipe)
-    with pytest.raises(DataError, match=r"lcid: got no list .*LCID_test\.csv"):
+    with pytest.raises(DataError, match=r"lcid: got no list .*LCID_test\.csv.*'zoo data fetch LCID_test\.csv --to DIR' gets the files"):
         run(recipe, tmp_path / "out")
     assert not (tmp_path / "out" / "runs").exists()
+    with Folder(tmp_path / "out").open({"data": "another"}):  # nothing was begun, so the folder is free
+        pass

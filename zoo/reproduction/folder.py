@@ -68,9 +68,9 @@ class Folder:
             yield
 
     def _check(self, plan: Mapping[str, Any]) -> None:
-        """Refuse another plan, unless it may be replaced; parts are told apart by their own keys all the same."""
+        """Refuse another plan where parts of it were begun, unless they may be replaced; each has a key of its own all the same."""
         file, said = self.path / PLAN_NAME, {"schema": SCHEMA, **storage.finite(plan)}
-        if file.is_file() and not self.force:
+        if file.is_file() and not self.force and (self.path / RECORDS).is_dir():
             found = storage.read_json(file)
             other = [key for key in said if found.get(key) != said[key]]
             if other:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 PAPER = "2312.04948"
-TITLE = "Scientific Preparation for CSST: Classification of Galaxy and Nebula/Star Cluster Based on Deep Learning"
-CITATION = "Zhang, Cao, Wang, Lam, Deng, Mei and Tan 2024, MNRAS 527, 11935, arXiv:2312.04948"
+LISTS = ("LCID_test.csv", "blurry_validation.csv")  # the files that the authors publish
 
 
 class Share(NamedTuple):

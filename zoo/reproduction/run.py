@@ -19,7 +19,7 @@ from zoo.registry import get_registry
 from zoo.reproduction.folder import SCHEMA, Folder, check_space
 from zoo.reproduction.insight import degrade_frames, explain_network
 from zoo.reproduction.progress import Progress
-from zoo.reproduction.published import PAPER
+from zoo.reproduction.published import LISTS, PAPER
 from zoo.reproduction.recipe import Network, Recipe, TestSet, find_recipe
 from zoo.reproduction.report import why_no_report, write_page
 from zoo.reproduction.result import PaperTable, Reproduction, Stage
@@ -169,7 +169,13 @@ class _Session:
 
         def work() -> Done:
             began = time.monotonic()
-            opened.append(open_source(self.recipe, partial(self.progress.work, "preparing data")))
+            try:
+                opened.append(open_source(self.recipe, partial(self.progress.work, "preparing data")))
+            except DataError as err:
+                if not self.recipe.listed:
+                    raise
+                remedy = f"'zoo data fetch {LISTS[0]} --to DIR' gets the files; the lists and the files belong into the folder of --data"
+                raise DataError(f"{err} ({remedy})") from err
             return Done({}, time.monotonic() - began, found=False)
 
         self._do("prepare the data", work, paces=False)  # they may be there already
