@@ -28,7 +28,7 @@ inline std::unique_ptr<unsigned char[]> tables_for(const Frames& frames, std::in
     return std::unique_ptr<unsigned char[]>(new (std::nothrow) unsigned char[bytes]);
 }
 
-// n <= kUnit pixels -> the items (of 2, 4 or 8 bytes) that the table holds for them.
+// n pixels -> the items (of 2, 4 or 8 bytes) that the table holds for them.
 ZOO_DECLARE_ISAS(void look_up_span(int kind, const unsigned char* data, std::int64_t n, const void* table, std::int64_t item, bool stream,
                                    void* out) noexcept)
 
@@ -50,9 +50,9 @@ void fill_tables(const Frames& frames, int threads, std::int64_t item, unsigned 
 // Looks up every pixel of one frame; out: the whole result.
 inline void look_up_frame(const Frames& frames, std::int64_t frame, int threads, std::int64_t item, const unsigned char* tables,
                           bool stream, void* out) noexcept {
-    const std::int64_t units = unit_count(frames) / frames.count;
+    const std::int64_t units = unit_count(frames, kSpan) / frames.count;
     parallel_for(threads, units, [&](std::int64_t index, int) {
-        const Unit unit = unit_at(frames, frame * units + index);
+        const Unit unit = unit_at(frames, frame * units + index, kSpan);
         const std::int64_t place = (unit.frame * frames.out_height + unit.y) * frames.out_width + unit.x;
         unsigned char* to = static_cast<unsigned char*>(out) + place * item;
         for_each_piece(frames, unit, [&](std::int64_t region, const unsigned char* data, std::int64_t n, std::int64_t offset) {

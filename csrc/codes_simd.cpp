@@ -27,15 +27,20 @@ void look_up_words(const unsigned char* data, std::int64_t n, const Item* table,
 template <class Item>
 void look_up(int kind, const unsigned char* data, std::int64_t n, const void* table, bool stream, void* out) {
     const Item* entries = static_cast<const Item*>(table);
-    alignas(64) Item items[kUnit];
-    if (item_size(kind) == 1) {
-        for (std::int64_t i = 0; i < n; ++i) items[i] = entries[data[i]];
-    } else if (kind == kBeI16) {
-        look_up_words<kBeI16>(data, n, entries, items);
-    } else {
-        look_up_words<kI16>(data, n, entries, items);
+    Item* to = static_cast<Item*>(out);
+    for (std::int64_t done = 0; done < n; done += kUnit) {
+        const unsigned char* from = data + done * item_size(kind);
+        const std::int64_t m = n - done < kUnit ? n - done : kUnit;
+        alignas(64) Item items[kUnit];
+        if (item_size(kind) == 1) {
+            for (std::int64_t i = 0; i < m; ++i) items[i] = entries[from[i]];
+        } else if (kind == kBeI16) {
+            look_up_words<kBeI16>(from, m, entries, items);
+        } else {
+            look_up_words<kI16>(from, m, entries, items);
+        }
+        place_bytes(items, m * static_cast<std::int64_t>(sizeof(Item)), stream, to + done);
     }
-    place_bytes(items, n * static_cast<std::int64_t>(sizeof(Item)), stream, out);
 }
 
 }  // namespace

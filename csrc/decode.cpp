@@ -19,8 +19,8 @@ bool decode_codes(const Frames& frames, Dtype dtype, std::int64_t item, bool str
 // Arithmetic is quicker than a table where no pixel needs a second look.
 bool decode_shorts(const Frames& frames, Dtype dtype, bool stream, void* out, int threads) noexcept {
     if ((frames.kind != kI16 && frames.kind != kBeI16) || dtype != Dtype::float32 || !all_valid(frames)) return false;
-    parallel_for(threads, unit_count(frames), [&](std::int64_t index, int) {
-        const Unit unit = unit_at(frames, index);
+    parallel_for(threads, unit_count(frames, kSpan), [&](std::int64_t index, int) {
+        const Unit unit = unit_at(frames, index, kSpan);
         float* to = static_cast<float*>(out) + (unit.frame * frames.out_height + unit.y) * frames.out_width + unit.x;
         for_each_piece(frames, unit, [&](std::int64_t region, const unsigned char* data, std::int64_t n, std::int64_t offset) {
             ZOO_DISPATCH(decode_shorts_span, frames.kind, data, n, calibration_of(frames, region), stream, to + offset);

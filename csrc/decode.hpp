@@ -8,7 +8,7 @@ namespace zoo {
 // n <= kUnit values -> out, rounded to nearest; float64 to the 16-bit types by way of float32, as torch does. stream: see streaming.hpp.
 ZOO_DECLARE_ISAS(void store_span(const double* values, std::int64_t n, Dtype dtype, bool stream, void* out) noexcept)
 
-// n <= kUnit 16-bit integers, all of them valid -> float32: what read_span and store_span give.
+// n 16-bit integers, all of them valid -> float32: what read_span and store_span give.
 ZOO_DECLARE_ISAS(void decode_shorts_span(int kind, const unsigned char* data, std::int64_t n, const Calibration& calibration, bool stream,
                                          void* out) noexcept)
 

@@ -1,5 +1,6 @@
 #include "decode.hpp"
 
+#include "shorts.hpp"
 #include "streaming.hpp"
 
 namespace zoo {
@@ -20,29 +21,51 @@ void read(const unsigned char* data, std::int64_t n, const Calibration& calibrat
     for (std::int64_t i = 0; i < n; ++i) out[i] = linear_value(load<K>(data + i * item_size(K)), c);
 }
 
+// The integer that is all there is to add, exactly, or nothing.
+bool is_offset(const Calibration& c, std::int32_t* offset) {
+    *offset = fabs(c.bzero) <= 0x1p23 ? static_cast<std::int32_t>(c.bzero) : 0;
+    return c.bscale == 1.0 && c.bias == 0.0 && c.gain == 1.0 && static_cast<double>(*offset) == c.bzero;
+}
+
+// What whole vectors there are, straight into the result if it is aligned to them. Returns how many pixels were decoded.
 template <int K>
-void decode_shorts(const unsigned char* data, std::int64_t n, const Calibration& calibration, float* out) {
+std::int64_t decode_around(const unsigned char* data, std::int64_t n, std::int32_t offset, float* out) {
+    std::int64_t i = 0;
+#if defined(__AVX2__)
+    if (reinterpret_cast<std::uintptr_t>(out) % sizeof(Shorts::Vector) != 0) return 0;
+    for (; i + Shorts::n <= n; i += Shorts::n) Shorts::place(Shorts::load<K>(data + 2 * i), offset, out + i);
+#else
+    static_cast<void>(data), static_cast<void>(n), static_cast<void>(offset), static_cast<void>(out);
+#endif
+    return i;
+}
+
+template <int K>
+void decode_shorts(const unsigned char* data, std::int64_t n, const Calibration& calibration, bool stream, float* out) {
     const Calibration c = calibration;
-    const std::int32_t offset = fabs(c.bzero) <= 0x1p23 ? static_cast<std::int32_t>(c.bzero) : 0;
-    if (c.bscale == 1.0 && c.bias == 0.0 && c.gain == 1.0 && static_cast<double>(offset) == c.bzero) {
-        for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<float>(load<K>(data + 2 * i) + offset);  // exact
-        return;
-    }
-    for (std::int64_t i = 0; i < n; ++i) {
-        out[i] = static_cast<float>((static_cast<double>(load<K>(data + 2 * i)) * c.bscale + c.bzero - c.bias) * c.gain);
+    std::int32_t offset;
+    const bool integers = is_offset(c, &offset);
+    for (std::int64_t done = stream && integers ? decode_around<K>(data, n, offset, out) : 0; done < n; done += kUnit) {
+        const unsigned char* from = data + 2 * done;
+        const std::int64_t m = n - done < kUnit ? n - done : kUnit;
+        alignas(64) float values[kUnit];
+        if (integers) {
+            for (std::int64_t i = 0; i < m; ++i) values[i] = static_cast<float>(load<K>(from + 2 * i) + offset);
+        } else {
+            for (std::int64_t i = 0; i < m; ++i) {
+                values[i] = static_cast<float>((static_cast<double>(load<K>(from + 2 * i)) * c.bscale + c.bzero - c.bias) * c.gain);
+            }
+        }
+        place_bytes(values, 4 * m, stream, out + done);
     }
 }
 
 }  // namespace
 
 void decode_shorts_span(int kind, const unsigned char* data, std::int64_t n, const Calibration& c, bool stream, void* out) noexcept {
-    alignas(64) float values[kUnit];
-    if (kind == kBeI16) {
-        decode_shorts<kBeI16>(data, n, c, values);
-    } else {
-        decode_shorts<kI16>(data, n, c, values);
-    }
-    place_bytes(values, 4 * n, stream, out);
+    float* floats = static_cast<float*>(out);
+    if (kind == kBeI16) return decode_shorts<kBeI16>(data, n, c, stream, floats);
+    decode_shorts<kI16>(data, n, c, stream, floats);
 }
 
 void read_span(int kind, const unsigned char* data, std::int64_t n, const Calibration& c, double* out) noexcept {

@@ -1,4 +1,4 @@
-// Frames in memory as CPU kernels walk them: in units of at most kUnit neighbouring pixels of one row of the result, in row order.
+// Frames in memory as CPU kernels walk them: in units of neighbouring pixels of one row of the result, in row order.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +28,8 @@ struct Frames {
     std::int64_t pixels() const { return count * out_height * out_width; }
 };
 
-constexpr std::int64_t kUnit = 1024;
+constexpr std::int64_t kUnit = 1024;   // pixels whose float64 values fit into a buffer in the L1 cache
+constexpr std::int64_t kSpan = 8192;   // at a time for kernels that need none: calls then cost little, and float32 stays in the L1 cache
 
 // n pixels at data -> linear values.
 ZOO_DECLARE_ISAS(void read_span(int kind, const unsigned char* data, std::int64_t n, const Calibration& calibration, double* out) noexcept)
@@ -37,14 +38,17 @@ struct Unit {
     std::int64_t frame, y, x, n;
 };
 
-inline std::int64_t units_per_row(const Frames& frames) { return (frames.out_width + kUnit - 1) / kUnit; }
+inline std::int64_t units_per_row(const Frames& frames, std::int64_t most) { return (frames.out_width + most - 1) / most; }
 
-inline std::int64_t unit_count(const Frames& frames) { return frames.count * frames.out_height * units_per_row(frames); }
+// Units of at most `most` pixels.
+inline std::int64_t unit_count(const Frames& frames, std::int64_t most = kUnit) {
+    return frames.count * frames.out_height * units_per_row(frames, most);
+}
 
-inline Unit unit_at(const Frames& frames, std::int64_t index) {
-    const std::int64_t per_row = units_per_row(frames);
-    const std::int64_t row = index / per_row, x = index % per_row * kUnit;
-    return {row / frames.out_height, row % frames.out_height, x, std::min(kUnit, frames.out_width - x)};
+inline Unit unit_at(const Frames& frames, std::int64_t index, std::int64_t most = kUnit) {
+    const std::int64_t per_row = units_per_row(frames, most);
+    const std::int64_t row = index / per_row, x = index % per_row * most;
+    return {row / frames.out_height, row % frames.out_height, x, std::min(most, frames.out_width - x)};
 }
 
 // Calls body(region, first pixel in memory, pixels, offset in the unit) for each region that a unit crosses.

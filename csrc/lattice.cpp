@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <type_traits>
-#include <utility>
 
-#include "codes.hpp"
 #include "parallel.hpp"
+#include "scratch.hpp"
 
 namespace zoo {
 namespace {
@@ -14,7 +13,7 @@ constexpr std::int64_t kFew = 16384;          // sorting so few is quicker than 
 constexpr std::int64_t kMaxRegions = 16;      // beyond, histograms take more memory than they are worth
 constexpr std::int64_t kSlab = std::int64_t{1} << 31;  // pixels that a 32-bit counter can hold
 
-using Entry = std::pair<double, std::int64_t>;
+std::int64_t codes_of(int kind) { return item_size(kind) == 1 ? 256 : kCodes; }
 
 bool has_few_codes(int kind) { return item_size(kind) == 1 || kind == kI16 || kind == kBeI16; }
 
@@ -42,14 +41,17 @@ void count_codes(const unsigned char* data, std::int64_t n, std::uint32_t* even,
 // Counts by region and code.
 std::vector<std::int64_t> count_by_region(const Frames& frames, int threads) {
     const int size = item_size(frames.kind);
-    const std::size_t codes = size == 1 ? 256 : 65536, tables = static_cast<std::size_t>(frames.region_count) * 2;
+    const std::size_t codes = static_cast<std::size_t>(codes_of(frames.kind)), tables = static_cast<std::size_t>(frames.region_count) * 2;
+    const std::size_t all = static_cast<std::size_t>(threads) * tables * codes;
     std::vector<std::int64_t> totals(tables / 2 * codes);
-    const std::int64_t units = unit_count(frames), step = kSlab / kUnit;
+    Scratch scratch(all * sizeof(std::uint32_t));
+    std::uint32_t* counts = static_cast<std::uint32_t*>(scratch.data());
+    const std::int64_t units = unit_count(frames, kSpan), step = kSlab / kSpan;
     for (std::int64_t begin = 0; begin < units; begin += step) {
-        std::vector<std::uint32_t> counts(static_cast<std::size_t>(threads) * tables * codes);
+        std::fill_n(counts, all, 0u);
         parallel_for(threads, std::min(step, units - begin), [&](std::int64_t index, int thread) {
-            std::uint32_t* mine = counts.data() + static_cast<std::size_t>(thread) * tables * codes;
-            for_each_piece(frames, unit_at(frames, begin + index),
+            std::uint32_t* mine = counts + static_cast<std::size_t>(thread) * tables * codes;
+            for_each_piece(frames, unit_at(frames, begin + index, kSpan),
                            [&](std::int64_t region, const unsigned char* data, std::int64_t n, std::int64_t) {
                                std::uint32_t* table = mine + static_cast<std::size_t>(region) * 2 * codes;
                                if (size == 1) return count_codes<kU8>(data, n, table, table + codes);
@@ -57,8 +59,8 @@ std::vector<std::int64_t> count_by_region(const Frames& frames, int threads) {
                                count_codes<kI16>(data, n, table, table + codes);
                            });
         });
-        for (std::size_t table = 0; table < counts.size() / codes; ++table) {
-            const std::uint32_t* from = counts.data() + table * codes;
+        for (std::size_t table = 0; table < all / codes; ++table) {
+            const std::uint32_t* from = counts + table * codes;
             std::int64_t* to = totals.data() + table % tables / 2 * codes;
             for (std::size_t code = 0; code < codes; ++code) to[code] += from[code];
         }
@@ -67,21 +69,17 @@ std::vector<std::int64_t> count_by_region(const Frames& frames, int threads) {
 }
 
 // Entries of one region, ascending in value.
-void append_region(const Frames& frames, std::int64_t region, const std::int64_t* counts, std::vector<Entry>& entries) {
-    const Calibration c = calibration_of(frames, region);
-    const std::int64_t codes = item_size(frames.kind) == 1 ? 256 : 65536, chunk = std::min(codes / 2, kUnit);
+template <class Count>
+void append_region(const Frames& frames, std::int64_t region, const Count* counts, std::vector<Entry>& entries) {
+    const std::int64_t codes = codes_of(frames.kind), chunk = std::min(codes / 2, kUnit);
     const std::int64_t lowest = frames.kind == kU8 ? 0 : codes / 2;  // bits of the smallest number
     const std::size_t before = entries.size();
     for (std::int64_t i = 0; i < codes; i += chunk) {
         const std::int64_t first = (lowest + i) % codes;
-        if (std::all_of(counts + first, counts + first + chunk, [](std::int64_t count) { return count == 0; })) continue;
-        double values[kUnit];
-        ZOO_DISPATCH(code_values_span, frames.kind, first, chunk, c, values);
-        for (std::int64_t j = 0; j < chunk; ++j) {
-            if (counts[first + j] > 0 && values[j] == values[j]) entries.emplace_back(values[j], counts[first + j]);
-        }
+        if (std::all_of(counts + first, counts + first + chunk, [](Count count) { return count == 0; })) continue;
+        append_codes(frames, region, first, chunk, counts + first, entries);
     }
-    if (c.bscale < 0.0) std::reverse(entries.begin() + static_cast<std::int64_t>(before), entries.end());
+    if (frames.calibration.bscale < 0.0) std::reverse(entries.begin() + static_cast<std::int64_t>(before), entries.end());
 }
 
 }  // namespace
@@ -105,13 +103,15 @@ Lattice::Lattice(const Frames& frames, int threads) {
         for (std::size_t i = 0; i < upto_.size(); ++i) upto_[i] = static_cast<std::int64_t>(i) + 1;
         return;
     }
-    const std::vector<std::int64_t> counts = count_by_region(frames, threads);
-    const std::size_t codes = counts.size() / static_cast<std::size_t>(frames.region_count);
+    take_counts(frames, count_by_region(frames, threads).data());
+}
+
+template <class Count>
+void Lattice::take_counts(const Frames& frames, const Count* counts) {
     std::vector<Entry> entries;
-    entries.reserve(counts.size() - static_cast<std::size_t>(std::count(counts.begin(), counts.end(), 0)));
     for (std::int64_t region = 0; region < frames.region_count; ++region) {
         const std::int64_t before = static_cast<std::int64_t>(entries.size());
-        append_region(frames, region, counts.data() + static_cast<std::size_t>(region) * codes, entries);
+        append_region(frames, region, counts + region * codes_of(frames.kind), entries);
         std::inplace_merge(entries.begin(), entries.begin() + before, entries.end(),
                            [](const Entry& a, const Entry& b) { return a.first < b.first; });
     }
@@ -124,6 +124,8 @@ Lattice::Lattice(const Frames& frames, int threads) {
         upto_.push_back(total);
     }
 }
+
+template void Lattice::take_counts(const Frames&, const std::uint32_t*);
 
 double Lattice::at(std::int64_t rank) const {
     return values_[static_cast<std::size_t>(std::upper_bound(upto_.begin(), upto_.end(), rank) - upto_.begin())];

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <vector>
 
-#include "lattice.hpp"
 #include "parallel.hpp"
 #include "streamed.hpp"
+#include "windowed.hpp"
 
 namespace zoo {
 namespace {
@@ -180,7 +180,10 @@ void statistics_cpu(const Frames& frames, const StatisticsRequest& request, doub
         }
     }
     if (request.wanted == kWantZScale && request.quantile_count == 0) return;
-    if (Lattice::suits(frames)) {
+    if (Windowed::suits(frames, request)) {
+        Windowed population(frames, threads);
+        fill_row(population, request, row);
+    } else if (Lattice::suits(frames)) {
         Lattice population(frames, threads);
         fill_row(population, request, row);
     } else {

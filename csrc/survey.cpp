@@ -99,7 +99,8 @@ void Survey::read(const Frames& frames, int threads) {
     }
     fresh.min = std::numeric_limits<T>::infinity();
     fresh.max = -fresh.min;
-    fresh.room = frames.pixels() / kShare + 2 * kUnit;
+    constexpr std::int64_t most = std::is_same_v<T, float> ? kSpan : kUnit;
+    fresh.room = frames.pixels() / kShare + most + kUnit;
     std::vector<Comparison<T>> parts(static_cast<std::size_t>(threads), fresh);
     if (!brackets_.empty()) {
         scratch_.emplace(parts.size() * brackets_.size() * static_cast<std::size_t>(fresh.room) * sizeof(T));
@@ -108,11 +109,11 @@ void Survey::read(const Frames& frames, int threads) {
             for (int i = 0; i < fresh.brackets; ++i, place += fresh.room) part.inside[i] = place;
         }
     }
-    const std::int64_t units = unit_count(frames);
+    const std::int64_t units = unit_count(frames, most);
     std::vector<Moments> moments(core_ ? static_cast<std::size_t>(units) : 0, Moments{0, 0, 0.0, 0.0});
     std::vector<Met> met(tails_ >= 0 ? static_cast<std::size_t>(units) : 0);
     parallel_for(threads, units, [&](std::int64_t index, int thread) {
-        const Unit unit = unit_at(frames, index);
+        const Unit unit = unit_at(frames, index, most);
         Comparison<T>& mine = parts[static_cast<std::size_t>(thread)];
         Moments* sums = core_ ? &moments[static_cast<std::size_t>(index)] : nullptr;
         const std::int64_t* used = mine.used + std::max(tails_, 0);

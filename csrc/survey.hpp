@@ -1,6 +1,6 @@
 // One reading of the pixels that answers most questions about them. A sample tells about where the sought values lie: brackets about each
-// of them, and the bounds that sigma clipping will come to. Then all pixels are compared with the brackets, and those inside are kept; those
-// that are surely left by clipping are summed. Exact; where a bracket missed, the caller has to ask in another way.
+// of them, and the bounds that sigma clipping will come to. Then all pixels are compared with the brackets, and those inside are kept;
+// those that are surely left by clipping are summed. Exact; where a bracket missed, the caller has to ask in another way.
 //
 // The brackets are the idea of R. W. Floyd and R. L. Rivest, "Expected time bounds for selection", Communications of the ACM 18 (1975) 165.
 #pragma once
@@ -28,11 +28,11 @@ struct Comparison {
     T min, max;
     T* inside[kMostBrackets];          // receive the pixels within
     std::int64_t used[kMostBrackets];  // how many are there
-    std::int64_t room;                 // of each: 2 * kUnit more than are wanted
+    std::int64_t room;                 // of each: kUnit more than are wanted, and what one call may add
     bool lost[kMostBrackets];          // there was no room: what is there is of no use
 };
 
-// Compares n <= kUnit pixels; NaN is invalid, no other is infinite.
+// Compares n pixels; NaN is invalid, no other is infinite.
 ZOO_DECLARE_ISAS(void compare_span(const double* values, std::int64_t n, Comparison<double>* comparison) noexcept)
 
 // The same for float32 as stored, kF32 or kBeF32; what is not finite is invalid.
@@ -42,6 +42,13 @@ ZOO_DECLARE_ISAS(void widen_span(const float* values, std::int64_t n, double* ou
 
 // n values -> their distances from center.
 ZOO_DECLARE_ISAS(void distances_span(double* values, std::int64_t n, double center) noexcept)
+
+// Ranks of a sample, the highest of which is `last`, between which values from one fraction of all to another lie.
+struct Ranks {
+    double low, high;
+};
+
+Ranks ranks_about(double first, double last_fraction, double last);
 
 // What will be asked.
 struct SurveyPlan {

@@ -11,16 +11,6 @@ constexpr double kReach = 6.0;    // standard deviations of a sample's rank; nei
 constexpr double kMargin = 0.1;   // of the reach of clipping, between the bounds of the sample and the core
 constexpr double kLargest = 1.7976931348623157e308;  // what lies beyond the sample is bracketed by it
 
-// Ranks of a sample between which a fraction of all values lies.
-struct Ranks {
-    double low, high;
-};
-
-Ranks ranks_about(double first, double last_fraction, double last) {
-    const auto reach = [&](double fraction) { return kReach * std::sqrt(fraction * (1.0 - fraction) * last) + kReach; };
-    return {first * last - reach(first), last_fraction * last + reach(last_fraction)};
-}
-
 double value_at(const std::vector<double>& sorted, double rank) {
     if (rank < 0.0) return -kLargest;
     if (rank > static_cast<double>(sorted.size() - 1)) return kLargest;
@@ -41,6 +31,11 @@ std::vector<double> distances_of(const std::vector<double>& sorted, double cente
 }
 
 }  // namespace
+
+Ranks ranks_about(double first, double last_fraction, double last) {
+    const auto reach = [&](double fraction) { return kReach * std::sqrt(fraction * (1.0 - fraction) * last) + kReach; };
+    return {first * last - reach(first), last_fraction * last + reach(last_fraction)};
+}
 
 void Survey::plan_brackets(const std::vector<double>& sample, const SurveyPlan& plan) {
     const double last = static_cast<double>(sample.size() - 1);
