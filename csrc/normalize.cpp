@@ -1,13 +1,16 @@
 #include "normalize.hpp"
 
+#include <optional>
+#include <vector>
+
 #include "codes.hpp"
 
 namespace zoo {
 namespace {
 
 // By table, where that is quicker and memory allows. Returns whether it was done.
-bool normalize_codes(const Frames& frames, const double* limits, int stretch, const NormalizeParameters& parameters, Dtype dtype,
-                     std::int64_t item, bool stream, void* out, int threads) noexcept {
+bool normalize_codes(const Frames& frames, const double* limits, int stretch, const NormalizeParameters& parameters,
+                     const AsinhTable& table, Dtype dtype, std::int64_t item, bool stream, void* out, int threads) noexcept {
     const auto tables = tables_for(frames, item);
     if (!tables) return false;
     for (std::int64_t frame = 0; frame < frames.count; ++frame) {
@@ -16,11 +19,49 @@ bool normalize_codes(const Frames& frames, const double* limits, int stretch, co
             NormalizeParameters p = parameters;
             set_limits(mine[0], mine[1], &p);
             fill_tables(frames, threads, item, tables.get(), [&](const double* values, std::int64_t n, void* items) {
-                ZOO_DISPATCH(normalize_span, values, n, stretch, p, dtype, false, items);
+                ZOO_DISPATCH(normalize_span, values, n, stretch, p, table, dtype, false, items);
             });
         }
         look_up_frame(frames, frame, threads, item, tables.get(), stream, out);
     }
+    return true;
+}
+
+// How the pixels of a region become places in float32, where they can.
+std::optional<FloatPlaces> float_places(const Frames& frames, std::int64_t region, const NormalizeParameters& p) {
+    const Calibration c = calibration_of(frames, region);
+    const bool shorts = (frames.kind == kI16 || frames.kind == kBeI16) && all_valid(frames) && !c.mark_saturated;
+    if (!shorts && !is_plain_float(frames, region)) return std::nullopt;
+    const double factor = c.bscale * c.gain * p.inverse, base = (p.vmin / c.gain + c.bias - c.bzero) / c.bscale;
+    // nothing overflows on the way, and NaN is refused
+    if (!(fabs(base) <= 1e30 && fabs(factor) <= 1e30 && fabs(factor) >= 1e-30) || p.prescale != 1.0) return std::nullopt;
+    const float rounded = static_cast<float>(base);
+    return FloatPlaces{rounded, static_cast<float>(factor), static_cast<float>((static_cast<double>(rounded) - base) * factor)};
+}
+
+// By short polynomials. Returns whether it was done: tables of codes are quicker than these without AVX-512.
+bool normalize_asinh(const Frames& frames, const double* limits, const NormalizeParameters& parameters, const AsinhTable& table,
+                     Dtype dtype, std::int64_t item, bool stream, void* out, int threads) noexcept {
+    if (!table.usable || !is_bounded(kAsinh, parameters) || (item_size(frames.kind) == 2 && isa() != Isa::avx512)) return false;
+    std::vector<FloatPlaces> linear;
+    for (std::int64_t frame = 0; frame < frames.count; ++frame) {
+        NormalizeParameters p = parameters;
+        set_limits(limits[2 * frame], limits[2 * frame + 1], &p);
+        for (std::int64_t region = 0; region < frames.region_count; ++region) {
+            const auto places = float_places(frames, region, p);
+            if (!places) return false;
+            linear.push_back(*places);
+        }
+    }
+    parallel_for(threads, unit_count(frames, kSpan), [&](std::int64_t index, int) {
+        const Unit unit = unit_at(frames, index, kSpan);
+        const std::int64_t place = (unit.frame * frames.out_height + unit.y) * frames.out_width + unit.x;
+        for_each_piece(frames, unit, [&](std::int64_t region, const unsigned char* data, std::int64_t n, std::int64_t offset) {
+            const FloatPlaces& mine = linear[static_cast<std::size_t>(unit.frame * frames.region_count + region)];
+            ZOO_DISPATCH(asinh_span, frames.kind, data, n, mine, parameters, table, dtype, stream,
+                         static_cast<unsigned char*>(out) + (place + offset) * item);
+        });
+    });
     return true;
 }
 
@@ -30,7 +71,9 @@ void normalize_cpu(const Frames& frames, const double* limits, int stretch, cons
                    int threads) noexcept {
     const std::int64_t item = dtype == Dtype::float32 ? 4 : 2;
     const bool stream = frames.pixels() * item >= kStreamFrom;
-    if (normalize_codes(frames, limits, stretch, parameters, dtype, item, stream, out, threads)) return;
+    const AsinhTable table = stretch == kAsinh ? asinh_table(parameters.stretch) : AsinhTable{};
+    if (normalize_asinh(frames, limits, parameters, table, dtype, item, stream, out, threads)) return;
+    if (normalize_codes(frames, limits, stretch, parameters, table, dtype, item, stream, out, threads)) return;
     parallel_for(threads, unit_count(frames), [&](std::int64_t index, int) {
         const Unit unit = unit_at(frames, index);
         NormalizeParameters p = parameters;
@@ -39,12 +82,12 @@ void normalize_cpu(const Frames& frames, const double* limits, int stretch, cons
         unsigned char* to = static_cast<unsigned char*>(out) + place * item;
         for_each_piece(frames, unit, [&](std::int64_t region, const unsigned char* data, std::int64_t n, std::int64_t offset) {
             if (is_plain_float(frames, region) && p.prescale == 1.0) {
-                ZOO_DISPATCH(normalize_floats_span, frames.kind, data, n, stretch, p, dtype, stream, to + offset * item);
+                ZOO_DISPATCH(normalize_floats_span, frames.kind, data, n, stretch, p, table, dtype, stream, to + offset * item);
                 return;
             }
             double values[kUnit];
             ZOO_DISPATCH(read_span, frames.kind, data, n, calibration_of(frames, region), values);
-            ZOO_DISPATCH(normalize_span, values, n, stretch, p, dtype, stream, to + offset * item);
+            ZOO_DISPATCH(normalize_span, values, n, stretch, p, table, dtype, stream, to + offset * item);
         });
     });
 }

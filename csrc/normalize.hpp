@@ -1,6 +1,7 @@
 // Linear values and limits -> stretched results: the arithmetic that CPU and CUDA share, and the CPU kernel.
 #pragma once
 
+#include "asinh_table.hpp"
 #include "frames.hpp"
 #include "stretch.hpp"
 
@@ -46,13 +47,25 @@ ZOO_FN float stretch_place(float t, const NormalizeParameters& p) {
     return t >= p.lowest ? marked : p.fill;  // NaN is below everything
 }
 
-// n <= kUnit values -> out of dtype (float32, bfloat16 or float16); stream: see streaming.hpp.
-ZOO_DECLARE_ISAS(void normalize_span(const double* values, std::int64_t n, int stretch, const NormalizeParameters& parameters, Dtype dtype,
-                                     bool stream, void* out) noexcept)
+// n <= kUnit values -> out of dtype (float32, bfloat16 or float16); table: of kAsinh; stream: see streaming.hpp.
+ZOO_DECLARE_ISAS(void normalize_span(const double* values, std::int64_t n, int stretch, const NormalizeParameters& parameters,
+                                     const AsinhTable& table, Dtype dtype, bool stream, void* out) noexcept)
 
-// Float32 pixels as they are stored (kF32 or kBeF32), without calibration, saturation or a prescale: the same results in one go.
+// n <= kUnit float32 pixels as they are stored (kF32 or kBeF32), without calibration, saturation or a prescale: the same results in one go.
 ZOO_DECLARE_ISAS(void normalize_floats_span(int kind, const unsigned char* data, std::int64_t n, int stretch,
-                                            const NormalizeParameters& parameters, Dtype dtype, bool stream, void* out) noexcept)
+                                            const NormalizeParameters& parameters, const AsinhTable& table, Dtype dtype, bool stream,
+                                            void* out) noexcept)
+
+// Places of pixels as they are stored, (stored - base) * factor + rest, in float32, within 2e-7 of themselves: in float64 they take as long
+// as the stretch.
+struct FloatPlaces {
+    float base, factor, rest;
+};
+
+// n pixels of kI16, kBeI16, kF32 or kBeF32 by kAsinh with a usable table, where places are bounded.
+ZOO_DECLARE_ISAS(void asinh_span(int kind, const unsigned char* data, std::int64_t n, const FloatPlaces& linear,
+                                 const NormalizeParameters& parameters, const AsinhTable& table, Dtype dtype, bool stream,
+                                 void* out) noexcept)
 
 // limits: vmin and vmax of each frame. out: contiguous (count, out_height, out_width); must not overlap the frames.
 void normalize_cpu(const Frames& frames, const double* limits, int stretch, const NormalizeParameters& parameters, Dtype dtype, void* out,

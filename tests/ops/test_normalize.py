@@ -166,6 +166,56 @@ def test_fused_pipeline_matches_numpy_and_astropy(device: torch.device, kernel: 
         assert_near(got[i], astropy_normalize(linear[i], limits, visualization.LogStretch()), 4e-7)
 
 
+def shorts(name: str) -> np.ndarray[Any, Any]:
+    """Frames of so many 16-bit pixels that a sample tells where their percentiles lie: an ordinary one, and some that mislead it."""
+    rng = np.random.default_rng(4)
+    size = (1024, 1100)
+    sky = np.clip(np.round(rng.normal(-31568.0, 30.0, size) + 3000 * rng.random(size) ** 60), -32768, 32767)
+    if name == "ties":
+        sky = np.where(rng.random(size) < 0.3, -7, 5)
+    if name == "constant":
+        sky = np.full(size, 32767)
+    if name == "full range":
+        sky = rng.integers(-32768, 32768, size)
+    if name == "unlike its sample":  # which is taken at equal distances
+        place = np.arange(sky.size) % (sky.size // 2048)
+        sky = np.where((place < 16).reshape(size), 100, rng.integers(-200, 32768, size))
+    return sky.astype(np.int16)
+
+
+@pytest.mark.parametrize("name", ["sky", "ties", "constant", "full range", "unlike its sample"])
+@pytest.mark.parametrize("points", [(1.0, 99.0), (0.0, 100.0), (0.01, 50.0)], ids=str)
+def test_percentiles_of_many_shorts_match_numpy(name: str, points: tuple[float, float]) -> None:
+    codes = shorts(name)
+    limits = torch.empty(2, dtype=torch.float64)
+    raw = torch.from_numpy(codes.astype(">i2").view(np.uint8))
+    normalize(raw, Encoding(16, 0.7, 1.3), limits=Percentile(*points), limits_out=limits)
+    assert limits.tolist() == np.percentile(codes * 0.7 + 1.3, points).tolist()
+    regions = [Region(0, 0, 1024, 500, 0, 0, 998.37, 1.58), Region(0, 500, 1024, 600, 0, 500, -3e4, 1.6)]
+    normalize(torch.from_numpy(codes), regions=regions, limits=Percentile(*points), limits_out=limits)
+    halves = [(codes[:, r.x : r.x + r.width] - r.bias) * r.gain for r in regions]
+    assert limits.tolist() == np.percentile(np.concatenate(halves, axis=1), points).tolist()
+
+
+@pytest.mark.parametrize("a", [1e-4, 0.004, 0.03, 0.1, 1.0, 5.0])
+def test_asinh_of_every_place_matches_astropy(a: float) -> None:
+    t = torch.cat([torch.linspace(0, 1, 1 << 18), torch.logspace(-12, 0, 4096)]).reshape(1, -1)
+    want = visualization.AsinhStretch(a)(t.numpy().astype(np.float64))
+    got = normalize(t, limits=Manual(0.0, 1.0), stretch=Asinh(a))
+    np.testing.assert_allclose(got.double().numpy(), want, rtol=0, atol=2.5e-7)
+    assert got[0, 0] == 0.0
+    assert got[0, -1] == 1.0
+    shifted = normalize(t.reshape(-1)[3:].reshape(1, -1), limits=Manual(0.0, 1.0), stretch=Asinh(a))
+    assert torch.equal(shifted, got[:, 3:])  # wherever a pixel lies
+
+
+def test_asinh_of_shorts_between_extreme_limits_matches_astropy() -> None:
+    codes = torch.arange(-32768, 32768, dtype=torch.int32).to(torch.int16).reshape(256, 256)
+    for limits in ((-1e6, 1e6), (3.0, 3.0), (5.0, 5.0 + 1e-9), (-1e300, 1e300), (20000.5, -1234.25)):
+        want = astropy_normalize(codes.numpy() * 1.0, limits, visualization.AsinhStretch())
+        assert_near(normalize(codes, limits=Manual(*limits) if limits[0] <= limits[1] else torch.tensor(limits).double()), want)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_normalize_rounds_once_to_short_floats(device: torch.device, kernel: str, dtype: torch.dtype) -> None:
     image = frame(60, 5000).to(device)
