@@ -1,7 +1,6 @@
 #include "normalize.hpp"
 
 #include <optional>
-#include <vector>
 
 #include "codes.hpp"
 
@@ -27,42 +26,49 @@ bool normalize_codes(const Frames& frames, const double* limits, int stretch, co
     return true;
 }
 
-// How the pixels of a region become places in float32, where they can.
+// How the pixels of a region become places in float32, where they can. Limits of NaN give places of NaN.
 std::optional<FloatPlaces> float_places(const Frames& frames, std::int64_t region, const NormalizeParameters& p) {
     const Calibration c = calibration_of(frames, region);
     const bool shorts = (frames.kind == kI16 || frames.kind == kBeI16) && all_valid(frames) && !c.mark_saturated;
     if (!shorts && !is_plain_float(frames, region)) return std::nullopt;
     const double factor = c.bscale * c.gain * p.inverse, base = (p.vmin / c.gain + c.bias - c.bzero) / c.bscale;
-    // nothing overflows on the way, and NaN is refused
-    if (!(fabs(base) <= 1e30 && fabs(factor) <= 1e30 && fabs(factor) >= 1e-30) || p.prescale != 1.0) return std::nullopt;
+    const bool overflows = fabs(base) > 1e30 || fabs(factor) > 1e30 || fabs(factor) < 1e-30 || p.prescale != 1.0;
+    if (overflows) return std::nullopt;
     const float rounded = static_cast<float>(base);
     return FloatPlaces{rounded, static_cast<float>(factor), static_cast<float>((static_cast<double>(rounded) - base) * factor)};
 }
 
-// By short polynomials. Returns whether it was done: tables of codes are quicker than these without AVX-512.
-bool normalize_asinh(const Frames& frames, const double* limits, const NormalizeParameters& parameters, const AsinhTable& table,
-                     Dtype dtype, std::int64_t item, bool stream, void* out, int threads) noexcept {
-    if (!table.usable || !is_bounded(kAsinh, parameters) || (item_size(frames.kind) == 2 && isa() != Isa::avx512)) return false;
-    std::vector<FloatPlaces> linear;
+NormalizeParameters parameters_of(const double* limits, std::int64_t frame, const NormalizeParameters& parameters) {
+    NormalizeParameters p = parameters;
+    set_limits(limits[2 * frame], limits[2 * frame + 1], &p);
+    return p;
+}
+
+// How many of the frames asinh_span can do. Tables of codes are quicker than that without AVX-512.
+std::int64_t count_straight(const Frames& frames, const double* limits, const NormalizeParameters& parameters, const AsinhTable& table) {
+    if (!table.usable || !is_bounded(kAsinh, parameters) || (item_size(frames.kind) == 2 && isa() != Isa::avx512)) return 0;
+    std::int64_t result = 0;
     for (std::int64_t frame = 0; frame < frames.count; ++frame) {
-        NormalizeParameters p = parameters;
-        set_limits(limits[2 * frame], limits[2 * frame + 1], &p);
-        for (std::int64_t region = 0; region < frames.region_count; ++region) {
-            const auto places = float_places(frames, region, p);
-            if (!places) return false;
-            linear.push_back(*places);
-        }
+        const NormalizeParameters p = parameters_of(limits, frame, parameters);
+        bool straight = true;
+        for (std::int64_t region = 0; region < frames.region_count; ++region) straight = straight && float_places(frames, region, p);
+        result += straight ? 1 : 0;
     }
+    return result;
+}
+
+void normalize_asinh(const Frames& frames, const double* limits, const NormalizeParameters& parameters, const AsinhTable& table,
+                     Dtype dtype, bool stream, void* out, int threads) noexcept {
+    const std::int64_t item = dtype == Dtype::float32 ? 4 : 2;
     parallel_for(threads, unit_count(frames, kSpan), [&](std::int64_t index, int) {
         const Unit unit = unit_at(frames, index, kSpan);
+        const NormalizeParameters p = parameters_of(limits, unit.frame, parameters);
         const std::int64_t place = (unit.frame * frames.out_height + unit.y) * frames.out_width + unit.x;
         for_each_piece(frames, unit, [&](std::int64_t region, const unsigned char* data, std::int64_t n, std::int64_t offset) {
-            const FloatPlaces& mine = linear[static_cast<std::size_t>(unit.frame * frames.region_count + region)];
-            ZOO_DISPATCH(asinh_span, frames.kind, data, n, mine, parameters, table, dtype, stream,
+            ZOO_DISPATCH(asinh_span, frames.kind, data, n, *float_places(frames, region, p), p, table, dtype, stream,
                          static_cast<unsigned char*>(out) + (place + offset) * item);
         });
     });
-    return true;
 }
 
 }  // namespace
@@ -72,12 +78,22 @@ void normalize_cpu(const Frames& frames, const double* limits, int stretch, cons
     const std::int64_t item = dtype == Dtype::float32 ? 4 : 2;
     const bool stream = frames.pixels() * item >= kStreamFrom;
     const AsinhTable table = stretch == kAsinh ? asinh_table(parameters.stretch) : AsinhTable{};
-    if (normalize_asinh(frames, limits, parameters, table, dtype, item, stream, out, threads)) return;
+    const std::int64_t straight = count_straight(frames, limits, parameters, table);
+    if (straight == frames.count) return normalize_asinh(frames, limits, parameters, table, dtype, stream, out, threads);
+    if (straight > 0) {  // the bits of a frame must not depend on the others
+        Frames one = frames;
+        one.count = 1;
+        for (std::int64_t frame = 0; frame < frames.count; ++frame) {
+            one.data = frames.data + frame * frames.height * frames.width * item_size(frames.kind);
+            unsigned char* to = static_cast<unsigned char*>(out) + frame * one.pixels() * item;
+            normalize_cpu(one, limits + 2 * frame, stretch, parameters, dtype, to, threads);
+        }
+        return;
+    }
     if (normalize_codes(frames, limits, stretch, parameters, table, dtype, item, stream, out, threads)) return;
     parallel_for(threads, unit_count(frames), [&](std::int64_t index, int) {
         const Unit unit = unit_at(frames, index);
-        NormalizeParameters p = parameters;
-        set_limits(limits[2 * unit.frame], limits[2 * unit.frame + 1], &p);
+        const NormalizeParameters p = parameters_of(limits, unit.frame, parameters);
         const std::int64_t place = (unit.frame * frames.out_height + unit.y) * frames.out_width + unit.x;
         unsigned char* to = static_cast<unsigned char*>(out) + place * item;
         for_each_piece(frames, unit, [&](std::int64_t region, const unsigned char* data, std::int64_t n, std::int64_t offset) {

@@ -213,7 +213,15 @@ def test_asinh_of_shorts_between_extreme_limits_matches_astropy() -> None:
     codes = torch.arange(-32768, 32768, dtype=torch.int32).to(torch.int16).reshape(256, 256)
     for limits in ((-1e6, 1e6), (3.0, 3.0), (5.0, 5.0 + 1e-9), (-1e300, 1e300), (20000.5, -1234.25)):
         want = astropy_normalize(codes.numpy() * 1.0, limits, visualization.AsinhStretch())
-        assert_near(normalize(codes, limits=Manual(*limits) if limits[0] <= limits[1] else torch.tensor(limits).double()), want)
+        assert_near(normalize(codes, limits=torch.tensor(limits, dtype=torch.float64)), want)
+
+
+def test_asinh_of_a_frame_does_not_depend_on_the_limits_of_others() -> None:
+    images = torch.stack([frame(40, 50)] * 3)
+    limits = torch.tensor([[90.0, 300.0], [-1e300, 1e300], [math.nan, math.nan]], dtype=torch.float64)
+    got = normalize(images, limits=limits, invalid=-1.0)
+    assert all(torch.equal(got[i], normalize(images[i], limits=limits[i], invalid=-1.0)) for i in range(3))
+    assert bool((got[2] == -1.0).all())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
