@@ -1,10 +1,11 @@
 """Blurs and convolutions of 2048x4096 float32 frames beside scipy, torch, astropy and, where installed, OpenCV and kornia.
 
-The unit ``mc`` is one copy of the same frame between two buffers that exist, measured in turn with every candidate, because the speed of a
-shared machine drifts. zoo, scipy.ndimage and OpenCV write into a buffer that exists; the others allocate their result. Errors are the
-largest difference from a float64 reference inside the border, in units of its peak: of the kernel cut at four sigma, of the ideal Gaussian
-for ``multirate``, of the same kernel for ``psf``. Run: ``python benchmarks/bench_blur.py [--threads 1,2] [--cases plain,nan]
-[--sigmas 1,2] [--repeats N] [--clock cpu] [--out FILE]``; prints a table and writes JSON. The extra ``bench`` has the rivals.
+The unit ``mc`` is one memcpy of the same frame between two buffers that exist (``numpy.copyto``, one thread), measured in turn with every
+candidate, because the speed of a shared machine drifts. Targets are for two threads. zoo, scipy.ndimage and OpenCV write into a buffer that
+exists; the others allocate their result. Errors are the largest difference from a float64 reference inside the border, in units of its
+peak: of the kernel cut at four sigma, of the ideal Gaussian for ``multirate``, of the same kernel for ``psf``. Run: ``python
+benchmarks/bench_blur.py [--threads 1,2] [--cases plain,nan] [--sigmas 1,2] [--repeats N] [--clock cpu] [--out FILE]``; prints a table and
+writes JSON. The extra ``bench`` has the rivals.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import scipy.fft
 import scipy.ndimage
 import torch
 import torch.nn.functional as F
-from measure import SHAPE, circumstances, seconds, time_beside_copy
+from measure import SHAPE, circumstances, seconds, time_beside_copy, verdict
 
 from zoo import storage
 from zoo.ops import blur, convolve
@@ -34,6 +35,14 @@ from zoo.ops.convolve_reference import extend
 CASES = ("plain", "nan", "multirate", "psf", "sigmas")
 ASTROPY_SIGMA_MOST = 1.0  # astropy's direct sums take seconds per frame at sigma 2, half a minute at 8
 SLOW_S = 0.25  # candidates slower than this are measured three times only
+SINGLE = ("scipy.ndimage", "astropy")  # use one thread whatever is set
+TARGETS = {  # in copies with two threads, of sigma
+    ("plain", "zoo"): {0.5: 1.3, 1: 1.4, 2: 1.7, 4: 2.2, 8: 3.0, 16: 5.0},
+    ("nan", "zoo"): {0.5: 2.4, 1: 2.8, 2: 4.5, 4: 5.7, 8: 8.4},
+    ("multirate", "zoo multirate"): {16: 2.8},
+}
+# In the time of a rival in the same row, with any number of threads.
+RATIOS = {("nan", "zoo, no NaN there"): ("zoo, plain blur", 1.1), ("psf", "zoo"): ("scipy.fft", 1.1)}
 IDEAL_TRUNCATE = 8.0
 PSF_SIZES = (7, 15, 33, 65, 129)
 
@@ -130,6 +139,7 @@ def with_nan(frame: torch.Tensor, sigma: float) -> Work:
     kernel, size = np.outer(taps.numpy(), taps.numpy()).astype(np.float64), len(taps)
     candidates: list[tuple[str, Call]] = [
         ("zoo", lambda: blur(image, sigma, nan_treatment="interpolate", out=out)),
+        ("zoo, plain blur", lambda: blur(frame, sigma, out=out)),
         ("zoo, no NaN there", lambda: blur(frame, sigma, nan_treatment="interpolate", out=out)),
         ("astropy convolve_fft", lambda: astropy.convolution.convolve_fft(array, kernel, boundary="wrap", allow_huge=True)),
     ]
@@ -223,23 +233,44 @@ def works(frame: torch.Tensor, cases: list[str], wanted: list[float]) -> Iterato
             yield from (build(frame, parameter) for parameter in parameters)  # type: ignore[operator]
 
 
-def measure(work: Work, repeats: int, clock: Callable[[], float]) -> Iterator[dict[str, Any]]:
-    """One record per candidate: time, time of the copy, and error."""
+def measure(work: Work, repeats: int, clock: Callable[[], float], *, first: bool) -> Iterator[dict[str, Any]]:
+    """One record per candidate: time, time of the copy, error, and target. Libraries of one thread are measured in the first pass only."""
     inner = (..., slice(work.margin, -work.margin), slice(work.margin, -work.margin))
+    threads, times = torch.get_num_threads(), {}
     for name, call in work.candidates:
+        if not first and name.startswith(SINGLE):
+            continue
+        results: list[Any] = []
+        slow = seconds(lambda c=call, r=results: r.append(c())) > SLOW_S  # type: ignore[misc]
         error = None
-        if work.truth is not None and "no NaN there" not in name:
+        if work.truth is not None and name not in ("zoo, no NaN there", "zoo, plain blur"):
             truth = work.truth[inner]
-            error = float(np.abs(np.asarray(call())[inner] - truth).max() / np.abs(truth).max())
-        runs = min(3, repeats) if seconds(call) > SLOW_S else repeats
+            error = float(np.abs(np.asarray(results[0])[inner] - truth).max() / np.abs(truth).max())
+        timed = time_beside_copy(call, repeats=min(3, repeats) if slow else repeats, clock=clock)
+        times[name] = timed["time_s"]
         yield {
             "case": work.case,
             "sigma_px" if work.case != "psf" else "psf_px": work.parameter,
             "library": name,
-            "threads": torch.get_num_threads(),
-            **time_beside_copy(call, repeats=runs, clock=clock),
+            "threads": threads,
+            **timed,
             "error_of_peak": error,
+            "target_copies": TARGETS.get((work.case, name), {}).get(work.parameter) if threads == 2 else None,
         }
+    for (case, name), (other, most) in RATIOS.items():
+        if case == work.case:
+            ratio = times[name] / times[other]
+            yield {"case": case, "px": work.parameter, "threads": threads, "ratio": ratio, "of": [name, other], "target_ratio": most}
+
+
+def line_of(work: Work, record: dict[str, Any]) -> str:
+    """A record as a row of the table."""
+    start = f"{work.case:9} {work.parameter:5g} {record['threads']:7}"
+    if "ratio" in record:
+        return f"{start}  {' / '.join(record['of']):37} {record['ratio']:9.2f}  {verdict(record['ratio'], record['target_ratio'])}"
+    error = "" if record["error_of_peak"] is None else f"{record['error_of_peak']:.1e}"
+    times = f"{record['time_s'] * 1e3:8.1f} {record['iqr_s'] * 1e3:7.1f} {record['copies']:7.2f}"
+    return f"{start}  {record['library']:22} {times}  {error:13}  {verdict(record['copies'], record['target_copies'])}"
 
 
 def main() -> None:
@@ -251,7 +282,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: processor time, for one thread on a busy machine")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "blur.json")
     options = parser.parse_args()
-    cases = options.cases.split(",")
+    cases, counts = options.cases.split(","), [int(n) for n in options.threads.split(",")]
     if unknown := set(cases) - set(CASES):
         parser.error(f"--cases must be of {', '.join(CASES)}, got {', '.join(sorted(unknown))}")
     if options.clock == "cpu" and options.threads != "1":
@@ -267,19 +298,18 @@ def main() -> None:
     frame = torch.rand(SHAPE, generator=torch.Generator().manual_seed(0)) * 1000
     warnings.filterwarnings("ignore", category=astropy.utils.exceptions.AstropyUserWarning)
 
-    results = []
-    print(f"{'case':9} {'px':>5} {'threads':>7}  {'library':22} {'ms':>8} {'IQR':>7} {'mc':>7}  error of peak")
-    for threads in map(int, options.threads.split(",")):
+    results: list[dict[str, Any]] = []
+    ratios: list[dict[str, Any]] = []
+    print(f"{'case':9} {'px':>5} {'threads':>7}  {'library':22} {'ms':>8} {'IQR':>7} {'mc':>7}  error of peak  target")
+    for threads in counts:
         torch.set_num_threads(threads)
         for work in works(frame, cases, [float(sigma) for sigma in options.sigmas.split(",")]):
-            for record in measure(work, options.repeats, clock):
-                results.append(record)
-                error = "" if record["error_of_peak"] is None else f"{record['error_of_peak']:.1e}"
-                times = f"{record['time_s'] * 1e3:8.1f} {record['iqr_s'] * 1e3:7.1f} {record['copies']:7.2f}"
-                print(f"{work.case:9} {work.parameter:5g} {threads:7}  {record['library']:22} {times}  {error}", flush=True)
+            for record in measure(work, options.repeats, clock, first=threads == counts[0]):
+                (ratios if "ratio" in record else results).append(record)
+                print(line_of(work, record), flush=True)
     for package in skipped:
         print(f"skipped: {package} is not installed")
-    storage.write_json(options.out, {"schema": 2, "metadata": {**facts, "skipped": skipped}, "results": results})
+    storage.write_json(options.out, {"schema": 3, "metadata": {**facts, "skipped": skipped}, "results": results, "ratios": ratios})
 
 
 if __name__ == "__main__":
