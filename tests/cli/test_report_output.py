@@ -50,8 +50,10 @@ def test_report_and_figures_are_written_beside_the_tables(runs: list[str], tmp_p
     assert "What goes together with errors" in page  # --report implies --explain
     assert f"written: {tmp_path / 'one.html'}" in result.stderr
     assert (tmp_path / "figures" / "confusion.svg").is_file()
+    (tmp_path / "one.html").write_text("mine")
     assert isinstance(_zoo(evaluate, low, *options).exception, UsageError)
-    assert _zoo(evaluate, low, *options, "--force").exception is None
+    assert _zoo(evaluate, low, *options[:4], "--force").exception is None
+    assert (tmp_path / "one.html").read_text().startswith("<!doctype html>")
 
     assert _zoo(evaluate, high, "--data", data).exception is None
     result = _zoo(compare, low, high, "--report", tmp_path / "two.html", "--figures", tmp_path / "pairs")

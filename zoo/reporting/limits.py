@@ -142,15 +142,15 @@ def _axis_figure(members: Sequence[tuple[int, Source, Measured]], *, several: bo
 
 def _crossing(curve: Measured) -> list[Value]:
     lost = curve.lost5
-    first, last = ("" if level is None else f"{level:.3g}" for level in (lost.first, lost.last))
+    first, last = ("" if level is None else _three(level) for level in (lost.first, lost.last))
     between = f"{first or 'outside'} and {last or 'beyond'}" if first or last else NOTHING
-    return [lost.reason or f"{lost.level:.3g}", between, curve.unit]
+    return [lost.reason or _three(lost.level), between, curve.unit]
 
 
 def _crossing_words(lost: Crossing, unit: str) -> str:
     if lost.level is None:
         return f"5 points: {lost.reason}."
-    return f"5 points are lost at {lost.level:.3g} {unit}".rstrip() + "."
+    return f"5 points are lost at {_three(lost.level)} {unit}".rstrip() + "."
 
 
 def breakdown_section(source: Source) -> Section:
@@ -265,7 +265,7 @@ def _exhibit(found: Explanation, entry: Any) -> Exhibit:
     ]
     facts = [
         ("target", entry.target),
-        ("loss", f"{entry.loss:.3g}"),
+        ("loss", _three(entry.loss)),
         ("signal to noise", _three(entry.signal_to_noise)),
         ("filled", say_share(entry.filled)),
         ("offset", f"{_three(entry.offset_arcmin)} arcmin"),
@@ -280,8 +280,9 @@ def _data_uri(name: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def _three(value: float) -> str:
-    return NOTHING if value != value else f"{value:.3g}"
+def _three(value: float | None) -> str:
+    """Three significant digits, without an exponent where the number is large."""
+    return NOTHING if value is None or value != value else f"{float(f'{value:.3g}'):g}"
 
 
 def _capital(text: str) -> str:
