@@ -35,13 +35,12 @@ def test_about_the_stated_share_of_new_targets_is_out_of_range() -> None:
     assert (found.n_frames, found.n_targets) == (300, 100)
 
 
-def test_a_frame_of_another_kind_is_far_and_its_strangest_statistic_is_named() -> None:
+def test_a_frame_of_another_kind_is_far() -> None:
     found = fit_range(*frames(30, 2))
     assert found is not None
     assert found.rate == 1 / 31  # of 30 targets no rarer alarm can be promised
     dark = replace(GOOD, sky=0.2)
     assert found.distance(GOOD) < found.threshold < found.distance(dark)
-    assert found.strangest(dark) == "sky"
     # Each is within the range of the training, but they do not go together.
     assert found.distance(replace(GOOD, sky=200.0, noise=7.0)) > found.threshold
 
@@ -52,7 +51,6 @@ def test_statistics_that_a_frame_lacks_are_left_out() -> None:
     assert found.distance(replace(GOOD, points=math.nan)) < found.threshold
     assert found.distance(replace(GOOD, points=math.nan, sky=0.2)) > found.threshold
     assert found.distance(UNKNOWN) == math.inf
-    assert found.strangest(UNKNOWN) == ""
 
 
 def test_few_targets_have_no_range() -> None:

@@ -67,16 +67,6 @@ class FrameRange:
         values = _select(condition.statistics(), self.names)
         return float(_distances(values[None], self.mean, self.covariance)[0])
 
-    def strangest(self, condition: Condition) -> str:
-        """Return the statistic that makes up the largest part of the distance; empty where the frame has none."""
-        deviation = _select(condition.statistics(), self.names) - self.mean
-        there = np.isfinite(deviation)
-        if not there.any():
-            return ""
-        parts = np.full(len(self.names), -math.inf)
-        parts[there] = deviation[there] * np.linalg.solve(self.covariance[np.ix_(there, there)], deviation[there])
-        return self.names[int(parts.argmax())]
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {
