@@ -140,7 +140,7 @@ def test_options_reach_the_library(given: dict[str, Any]) -> None:
 PATH = PathProfile(
     "measured",
     source="night1",
-    parts_s={**dict.fromkeys(PARTS, 0.001), "decode": 0.0, "model": 0.093},
+    parts_s={**dict.fromkeys(PARTS, 0.001), "decode": 0.0, "condition": 0.0, "model": 0.093},
     whole_s=0.1,
     samples_s=(0.1,) * 9,
     watched=9,
