@@ -2,8 +2,9 @@
 
 The unit ``mc`` is one memcpy of the same frame between two buffers that exist (``numpy.copyto``, one thread), measured in turn with every
 candidate, because the speed of a shared machine drifts. Targets are for two threads. zoo, scipy.ndimage and OpenCV write into a buffer that
-exists; the others allocate their result. Errors are the largest difference from a float64 reference inside the border, in units of its
-peak: of the kernel cut at four sigma, of the ideal Gaussian for ``multirate``, of the same kernel for ``psf``. Run: ``python
+exists, on huge pages where the system has them; the others allocate their result. Errors are the largest difference from a float64
+reference inside the border, in units of its peak: of the kernel cut at four sigma, of the ideal Gaussian for ``multirate``, of the same
+kernel for ``psf``. Run: ``python
 benchmarks/bench_blur.py [--threads 1,2] [--cases plain,nan] [--sigmas 1,2] [--repeats N] [--clock cpu] [--out FILE]``; prints a table and
 writes JSON. The extra ``bench`` has the rivals.
 """
@@ -25,7 +26,7 @@ import scipy.fft
 import scipy.ndimage
 import torch
 import torch.nn.functional as F
-from measure import SHAPE, circumstances, seconds, time_beside_copy, verdict
+from measure import SHAPE, circumstances, room, seconds, time_beside_copy, verdict
 
 from zoo import storage
 from zoo.ops import blur, convolve
@@ -116,7 +117,7 @@ def best_of_opencv(cv2: Any, call: Call) -> tuple[str, Call]:
 def plain(frame: torch.Tensor, sigma: float) -> Work:
     """The Gaussian cut at four sigma."""
     array, taps = frame.numpy(), line(sigma)
-    size, out, out_array = len(taps), torch.empty(SHAPE), np.empty(SHAPE, np.float32)
+    size, out, out_array = len(taps), room(), np.empty(SHAPE, np.float32)
     candidates: list[tuple[str, Call]] = [
         ("zoo", lambda: blur(frame, sigma, out=out)),
         ("scipy.ndimage", lambda: scipy.ndimage.gaussian_filter(array, sigma, output=out_array)),
@@ -135,7 +136,7 @@ def with_nan(frame: torch.Tensor, sigma: float) -> Work:
     """Normalised convolution: a frame of which a thousandth is NaN, and one without."""
     invalid = torch.rand(SHAPE, generator=torch.Generator().manual_seed(1)) < 0.001
     image = frame.masked_fill(invalid, torch.nan)
-    array, taps, out = image.numpy(), line(sigma), torch.empty(SHAPE)
+    array, taps, out = image.numpy(), line(sigma), room()
     kernel, size = np.outer(taps.numpy(), taps.numpy()).astype(np.float64), len(taps)
     candidates: list[tuple[str, Call]] = [
         ("zoo", lambda: blur(image, sigma, nan_treatment="interpolate", out=out)),
@@ -160,7 +161,7 @@ def with_nan(frame: torch.Tensor, sigma: float) -> Work:
 
 def multirate(frame: torch.Tensor, sigma: float) -> Work:
     """The ideal Gaussian."""
-    out = torch.empty(SHAPE)
+    out = room()
     candidates: list[tuple[str, Call]] = [
         ("zoo multirate", lambda: blur(frame, sigma, method="multirate", out=out)),
         ("zoo direct", lambda: blur(frame, sigma, out=out)),
@@ -173,7 +174,7 @@ def psf(frame: torch.Tensor, size: int) -> Work:
     """A Moffat profile as an image."""
     kernel = astropy.convolution.Moffat2DKernel(size / 11, 2.5, x_size=size, y_size=size).array
     kernel = kernel / kernel.sum()
-    array, out, small = frame.numpy(), torch.empty(SHAPE), kernel.astype(np.float32)
+    array, out, small = frame.numpy(), room(), kernel.astype(np.float32)
     candidates: list[tuple[str, Call]] = [
         ("zoo", lambda: convolve(frame, kernel, out=out)),
         ("zoo fft", lambda: convolve(frame, kernel, method="fft", out=out)),
@@ -295,7 +296,7 @@ def main() -> None:
     }
     facts = circumstances(clock=options.clock, shape=SHAPE, dtype="float32", mode="reflect", truncate=4.0, seed=0, versions=versions)
     del facts["threads"]  # each record has its own
-    frame = torch.rand(SHAPE, generator=torch.Generator().manual_seed(0)) * 1000
+    frame = room().copy_(torch.rand(SHAPE, generator=torch.Generator().manual_seed(0)) * 1000)
     warnings.filterwarnings("ignore", category=astropy.utils.exceptions.AstropyUserWarning)
 
     results: list[dict[str, Any]] = []

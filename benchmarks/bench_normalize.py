@@ -1,9 +1,9 @@
 """Decoding, limits and normalization of one 2048x4096 frame beside rivals.
 
 The unit ``mc`` is one memcpy of a float32 frame between two buffers that exist (``numpy.copyto``, one thread), measured in turn with every
-candidate, because the speed of a shared machine drifts. zoo writes into a buffer that exists, and so do rivals that can. Errors are the
-largest differences from numpy and astropy in float64. Targets are in copies, for one or two threads. Rivals that are not installed are left
-out and named; ``bench_fits.py`` starts from files.
+candidate, because the speed of a shared machine drifts. zoo writes into a buffer that exists, and so do rivals that can; all of them are
+numpy's, on huge pages where the system has them. Errors are the largest differences from numpy and astropy in float64. Targets are in
+copies, for one or two threads. Rivals that are not installed are left out and named; ``bench_fits.py`` starts from files.
 Run: ``python benchmarks/bench_normalize.py [--threads 1,2] [--repeats N] [--only WORD] [--clock cpu] [--out FILE]``; prints a table and
 writes JSON.
 """
@@ -28,7 +28,7 @@ import torch
 from astropy.io import fits
 from astropy.stats import mad_std, sigma_clipped_stats
 from astropy.visualization import AsinhStretch, AsymmetricPercentileInterval, ManualInterval, ZScaleInterval
-from measure import SHAPE, circumstances, seconds, time_beside_copy, verdict
+from measure import SHAPE, circumstances, room, seconds, time_beside_copy, verdict
 
 from zoo import storage
 from zoo.ops import Encoding, MedianMAD, Percentile, Region, SigmaClip, ZScale, decode, normalize
@@ -143,7 +143,7 @@ class Frames:
         self.sky[np.random.default_rng(1).random(SHAPE) < 0.001] = np.nan
         self.stored16, self.stored32 = (self.counts.astype(np.int32) - 32768).astype(">i2"), self.sky.astype(">f4")
         self.raw16, self.raw32 = (torch.from_numpy(stored.view(np.uint8)) for stored in (self.stored16, self.stored32))
-        self.out, self.array = torch.zeros(SHAPE), np.zeros(SHAPE, dtype=np.float32)
+        self.out, self.array = room(), np.zeros(SHAPE, dtype=np.float32)
         self.histograms: dict[str, Call] = {"numpy bincount": lambda: np.bincount(self.counts.ravel(), minlength=65536)}
         if cv2 := optional("cv2"):
             self.histograms["OpenCV calcHist"] = lambda: (

@@ -19,6 +19,11 @@ from zoo.training.run import source_commit
 SHAPE = (2048, 4096)
 
 
+def room(shape: tuple[int, ...] = SHAPE) -> torch.Tensor:
+    """Float32 memory to write into, of numpy, which asks for huge pages as zoo's own pool of results does."""
+    return torch.from_numpy(np.zeros(shape, dtype=np.float32))
+
+
 def seconds(call: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> float:
     """Time of one call by a clock: that on the wall, or ``time.process_time``, which a busy machine disturbs less."""
     start = clock()
