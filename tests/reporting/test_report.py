@@ -136,6 +136,15 @@ def test_what_is_missing_is_one_line_with_a_command(evaluated: list[Evaluation],
     assert f"zoo evaluate {evaluated[0].run} --data list.csv --explain</code>" in text
 
 
+def test_frames_of_one_class_have_a_report_without_what_they_do_not_define(evaluated: list[Evaluation], tmp_path: Path) -> None:
+    rows = (evaluated[0].run / "manifest.csv").read_text().splitlines()
+    (tmp_path / "one.csv").write_text("\n".join([rows[0], *(row for row in rows if "galaxy" in row)]) + "\n")
+    text = report_of(tmp_path, zoo.evaluate(evaluated[0].run, tmp_path / "one.csv", interval="frame").path)
+    assert 'id="f-confusion"' in text
+    assert 'id="f-roc"' not in text
+    assert "Intervals are by frame, which are far too narrow for new targets" in text
+
+
 def test_comparison_has_ranking_pairs_and_all_curves(comparison: str) -> None:
     text = re.sub(r"<[^>]+>", " ", comparison).replace("\u202f", " ")
     assert "more and half cannot be told apart: +21.4 %" in re.sub(r"\s+", " ", text)

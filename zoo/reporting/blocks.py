@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from zoo.intervals import Interval
+from zoo.intervals import DEFAULT, Interval
 
 NOTHING = "n/a"
 THIN = "\N{NARROW NO-BREAK SPACE}"
@@ -258,7 +258,8 @@ def read_interval(facts: Mapping[str, Any] | None) -> Interval | None:
         return math.nan if value is None else float(value)
 
     reason = str(facts.get("reason") or "")
-    return Interval(number("estimate"), number("lower"), number("upper"), int(facts.get("n_targets") or 0), reason, number("floor"))
+    n_targets, method = int(facts.get("n_targets") or 0), str(facts.get("method") or DEFAULT)
+    return Interval(number("estimate"), number("lower"), number("upper"), n_targets, reason, number("floor"), method)
 
 
 def share(interval: Interval | None) -> Cell:

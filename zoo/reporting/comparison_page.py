@@ -32,7 +32,7 @@ from zoo.reporting.limits import robustness_section
 from zoo.reporting.plots import Dot
 from zoo.reporting.results import SCORES, ranking_figures
 from zoo.reporting.source import Source, titled
-from zoo.reporting.words import domain_words
+from zoo.reporting.words import by_words, domain_words
 
 
 def make_comparison_page(
@@ -67,7 +67,7 @@ def make_comparison_page(
 def _accuracy_words(best: Standing, result: Comparison) -> str:
     tied = [one.name for one in result.standings[1:] if one.rank == best.rank]
     with_it = f" It shares the first place with {_and(tied)}: {counted(result.n_targets, 'target')} cannot tell them apart." if tied else ""
-    return f"{best.name} is right for {say_share(best.accuracy.estimate)} ({say_ends(best.accuracy)}, 95 % interval by target).{with_it}"
+    return f"{best.name} is right for {say_share(best.accuracy.estimate)} ({say_ends(best.accuracy)}, 95 % interval {by_words(best.accuracy)}).{with_it}"
 
 
 def _cautions(result: Comparison, sources: Sequence[Source]) -> list[str]:
@@ -99,7 +99,7 @@ def _ranking_section(result: Comparison) -> Section:
         f"intervals: {METHODS[result.standings[0].accuracy.method]}; of differences: {INTERVAL}",
         *([f"coverage of the intervals: {result.coverage}"] if result.coverage else []),
     ])  # fmt: skip
-    low = min(dot.score.estimate if dot.score.reason else dot.score.lower for dot in dots)
+    low = plots.reach(dots)[0]
     figure = Figure(
         "ranking",
         "Accuracy of every run",

@@ -243,7 +243,7 @@ def _fact_figure(table: ErrorTable) -> Figure:
     dots = [Dot(row.name, row.interval, counted(row.n_frames, "frame"), series=1) for row in table.rows]
     rows: list[list[Value]] = [[row.name, row.n_frames, row.n_targets, row.n_wrong, share(row.interval)] for row in table.rows]
     rates = "; ".join(f"{row.name}: {say_share(row.error_rate)}" for row in table.rows)
-    high = max(dot.score.estimate if dot.score.reason else dot.score.upper for dot in dots)
+    high = plots.reach(dots)[1]
     return Figure(
         f"errors-by-{table.fact.replace('_', '-')}",
         f"Errors by {table.label}",

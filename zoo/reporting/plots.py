@@ -38,6 +38,12 @@ class Curve:
     steps: bool = False
 
 
+def reach(dots: Sequence[Dot]) -> tuple[float, float]:
+    """Return the smallest and largest value that dots and their bars cover; 0 and 1 where there is none, for scores may be undefined."""
+    ends = [value for dot in dots for value in (dot.score.lower, dot.score.estimate, dot.score.upper) if not math.isnan(value)]
+    return min(ends, default=0.0), max(ends, default=1.0)
+
+
 def draw_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Any:
     """A field per pair of classes, darker the larger its share of the true class."""
     from matplotlib.patches import Rectangle

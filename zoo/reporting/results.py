@@ -44,7 +44,7 @@ def scores_section(source: Source) -> Section:
         dots.append(Dot(title, score, f"{score.estimate:.3f}", best.get(name, math.nan)))
         rows.append([title, score, best.get(name), score.reason])
     table = Table("Scores, 95 % intervals by target", ["score", "value", "best shortcut", "note"], rows, name="scores")
-    low = min(dot.score.lower if not dot.score.reason else dot.score.estimate for dot in dots)
+    low = plots.reach(dots)[0]
     figure = Figure(
         "scores",
         "Scores with 95 % intervals",
@@ -181,7 +181,7 @@ def _baselines(source: Source) -> tuple[Figure, list[Block]]:
     columns = ["on the same frames", "accuracy", "balanced", "gain of the model", "what it says"]
     table = Table("Simpler rules on the same frames", columns, rows, name="baselines")
     dots = [Dot(name, score, f"{100 * score.estimate:.1f} %", series=int(i > 0) * 6) for i, (name, score, *_) in enumerate(lines)]
-    low = min([majority, *(dot.score.estimate if dot.score.reason else dot.score.lower for dot in dots)])
+    low = min(majority, plots.reach(dots)[0])
     figure = Figure(
         "baselines",
         "Beside simpler rules",
@@ -250,7 +250,11 @@ def _scores_of(source: Source, label: str) -> tuple[NDArray[np.bool_], Floats]:
 
 def _interval_words(source: Source) -> str:
     """What an interval is, and how often it holds in simulation, where that was stored."""
-    said = f"Intervals are by target, not by frame ({source.facts['method']})"
+    accuracy = source.interval("accuracy")
+    if accuracy is not None and accuracy.method == "frame":
+        said = "Intervals are by frame, which are far too narrow for new targets"
+    else:
+        said = f"Intervals are by target, not by frame ({source.facts['method']})"
     coverage = source.facts.get("coverage")
     if isinstance(coverage, dict) and coverage.get("simulated") is not None:
         said += f": nominal {100 * float(coverage.get('nominal', 0.95)):.0f} %, {100 * float(coverage['simulated']):.1f} % in simulation"

@@ -132,9 +132,14 @@ def _points(value: float) -> str:
 
 def _range_words(accuracy: Interval, n_targets: int) -> str:
     if not accuracy.reason:
-        return f"For new targets drawn like these {n_targets} it lies between {_between(accuracy)} (95 % interval by target)."
+        return f"For new targets drawn like these {n_targets} it lies between {_between(accuracy)} (95 % interval {by_words(accuracy)})."
     exact = "" if math.isnan(accuracy.floor) else f", at least {say_share(accuracy.floor)} by the exact bound"
     return f"There is no interval for new targets: {accuracy.reason}{exact} ({counted(n_targets, 'target')})."
+
+
+def by_words(interval: Interval) -> str:
+    """What was taken as sampled: "by target", or "by frame"."""
+    return "by frame" if interval.method == "frame" else "by target"
 
 
 def _between(interval: Interval) -> str:
