@@ -28,7 +28,7 @@ COMMANDS = {
     "calibrate": ("zoo.cli.calibrate:calibrate", "Fit the temperature of a run anew and store it with the model."),
     "compare": ("zoo.cli.compare:compare", "Compare runs on the frames that each was evaluated on."),
     "predict": ("zoo.cli.predict:predict", "Classify FITS files: class and probability of every frame."),
-    "reproduce": ("zoo.cli.reproduce:reproduce", "Train and measure the networks of the paper and print its tables with our values."),
+    "reproduce": ("zoo.cli.reproduce:reproduce", "Train and evaluate the networks of a paper and print its tables with our values."),
     "stress": ("zoo.cli.stress:stress", "Make frames worse until their class changes, and say where it does."),
     "profile": (
         "zoo.cli.profile:profile",

@@ -63,7 +63,7 @@ def stress(
     allow_bad: int,
     allow_product: bool,
 ) -> None:
-    """Make frames worse until their class changes: wider PSF, brighter sky, less time, ...
+    """Make frames worse until their class changes, and say where it does.
 
     RUN is a run directory, its model directory, or "latest"; PATH is as for "zoo predict". No labels are needed. Every frame is classified
     as it is and at each level of each axis; the column flip_AXIS is the first level at which its class is another, and empty where it stays
