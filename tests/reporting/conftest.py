@@ -24,13 +24,13 @@ from zoo.robustness.result import Crossing, Curve, LeftOut, Point, Robustness
 PICTURE_SIZE = (96, 48)
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _registry() -> Iterator[None]:
     with tiny_registry():
         yield
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> list[Evaluation]:
     """Runs with thresholds 0.5 and 0.65; of 8 targets a class 3 galaxies lie at 0.6, and one target of each class was trained on."""
     folder = tmp_path_factory.mktemp("runs")
@@ -43,15 +43,16 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> list[Evaluation]:
             lines.append(f"{path},0,{label},{label}<{number}>,{split},ACS/WFC,F{600 + number % 2}W,{100 * (number + 1)}")
     (folder / "list.csv").write_text("\n".join(lines) + "\n")
     found = []
-    for name, threshold in (("half", 0.5), ("more", 0.65)):
-        steps = ("overscan", f"normalize:limits=manual,lower=0,upper={2 * threshold},stretch=linear")
-        run = make_run(folder / name, steps=steps, domain="simulated", config='[data]\nsource = "/gone/list.csv"\n')
-        (run / "manifest.csv").write_text((folder / "list.csv").read_text())
-        found.append(zoo.evaluate(run, split="test"))
+    with tiny_registry():
+        for name, threshold in (("half", 0.5), ("more", 0.65)):
+            steps = ("overscan", f"normalize:limits=manual,lower=0,upper={2 * threshold},stretch=linear")
+            run = make_run(folder / name, steps=steps, domain="simulated", config='[data]\nsource = "/gone/list.csv"\n')
+            (run / "manifest.csv").write_text((folder / "list.csv").read_text())
+            found.append(zoo.evaluate(run, split="test"))
     return found
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def full(evaluated: list[Evaluation], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The evaluation of a copy of the first run that also holds robustness and an explanation."""
     result = evaluated[0]

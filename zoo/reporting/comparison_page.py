@@ -67,7 +67,8 @@ def make_comparison_page(
 def _accuracy_words(best: Standing, result: Comparison) -> str:
     tied = [one.name for one in result.standings[1:] if one.rank == best.rank]
     with_it = f" It shares the first place with {_and(tied)}: {counted(result.n_targets, 'target')} cannot tell them apart." if tied else ""
-    return f"{best.name} is right for {say_share(best.accuracy.estimate)} ({say_ends(best.accuracy)}, 95 % interval {by_words(best.accuracy)}).{with_it}"
+    score = f"{say_share(best.accuracy.estimate)} ({say_ends(best.accuracy)}, 95 % interval {by_words(best.accuracy)})"
+    return f"{best.name} is right for {score}.{with_it}"
 
 
 def _cautions(result: Comparison, sources: Sequence[Source]) -> list[str]:
