@@ -10,22 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli.output import counted, emit_table, note, note_domain, warn
+from zoo.evaluation.titles import LOSSES, SCORES
 
 if TYPE_CHECKING:
     from zoo.evaluation import Evaluation, Interval
     from zoo.evaluation.reliability import Reliability
 
-SCORES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_target_accuracy": "macro accuracy per target",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "roc_auc": "ROC-AUC",
-    "average_precision": "average precision",
-}
-LOSSES = {"log_loss": "log loss", "brier": "Brier score", "calibration_error": "expected calibration error"}
 LISTED = 10
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from zoo.evaluation import Comparison
 from zoo.evaluation.comparison import ALPHA, Pair, Standing
 from zoo.evaluation.paired import INTERVAL, TEST
+from zoo.evaluation.titles import SCORES
 from zoo.intervals import METHODS
 from zoo.reporting import plots
 from zoo.reporting.background import audit_section, costs_section, provenance_section
@@ -30,7 +31,7 @@ from zoo.reporting.blocks import (
 from zoo.reporting.evaluation_page import first_tables
 from zoo.reporting.limits import robustness_section
 from zoo.reporting.plots import Dot
-from zoo.reporting.results import SCORES, ranking_figures
+from zoo.reporting.results import ranking_figures
 from zoo.reporting.source import Source, titled
 from zoo.reporting.words import by_words, domain_words
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from zoo.evaluation.titles import LOSSES, SCORES
 from zoo.intervals import Interval
 from zoo.reporting import plots
 from zoo.reporting.blocks import Block, Cell, Figure, Figures, Section, Table, Text, Value, counted, read_interval, say_share, share
@@ -17,17 +18,6 @@ from zoo.reporting.words import evaluate_command
 
 Floats = NDArray[np.float64]
 
-SCORES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_target_accuracy": "macro accuracy per target",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "roc_auc": "ROC-AUC",
-    "average_precision": "average precision",
-}
-LOSSES = {"log_loss": "log loss", "brier": "Brier score", "calibration_error": "expected calibration error"}
 _OF_POSITIVE = ("precision", "recall", "f1", "roc_auc", "average_precision")
 
 
