@@ -94,7 +94,7 @@ def _print_reliability(found: Reliability) -> None:
     ]
     columns = ["probability of the called class", "frames", "targets", "mean probability", "accuracy", "lower", "upper"]
     if found.fitted_targets:
-        of = f"temperature {found.temperature:.3f}, fitted on {found.fitted_targets} validation targets"
+        of = f"temperature {found.temperature:.3f}, fitted on {counted(found.fitted_targets, 'target')}"
         change = ", ".join(
             f"{name} {before:.4f} before and {after:.4f} after"
             for name, before, after in (

@@ -132,6 +132,9 @@ def test_temperature_changes_probabilities_and_no_class(run: Path, rows: list[Ro
     data = DataSet("list", Manifest(tuple(rows), Path("/")), [])
     plain, cooled = (evaluate(one, data, split="all", store=False) for one in (loaded, replace(loaded, calibration=calibration)))
     assert [(frame.predicted, frame.logits) for frame in plain.frames] == [(frame.predicted, frame.logits) for frame in cooled.frames]
+    assert not any("temperature" in line for line in (*plain.notes, *cooled.notes))
+    again = evaluate(replace(loaded, calibration=replace(calibration, targets=("a", "n1", "N1"))), data, split="all", store=False)
+    assert any(line.startswith("the temperature was fitted on 1 of ") for line in again.notes)
     found = cooled.calibration
     assert found is not None
     assert (found.temperature, found.fitted_targets, found.n_frames, found.n_targets) == (2.0, 2, 24, 12)

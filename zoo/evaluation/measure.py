@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -232,7 +232,14 @@ def _score(
         seen=seen,
         accuracy_new=accuracy_new,
         frames=frames,
-        notes=(*chosen.data.notes, *chosen.notes, *_mixture(ok, loaded), *name_few([frame.label for frame in ok], targets), *notes),
+        notes=(
+            *chosen.data.notes,
+            *chosen.notes,
+            *_mixture(ok, loaded),
+            *_calibrated_on(set(targets) - set(seen), loaded),
+            *name_few([frame.label for frame in ok], targets),
+            *notes,
+        ),
         gain=find_gain(right, truth, targets, shortcuts=said, baselines=guesses),
         calibration=measure_reliability(
             truth,
@@ -253,6 +260,16 @@ def _mixture(frames: Sequence[FrameResult], loaded: LoadedModel) -> list[str]:
     trained = loaded.card["products"]
     others = list_other_products(Counter(frame.product for frame in frames), trained)
     return [f"--allow-product: {others} frames; the run was trained on {', '.join(trained)}"] if others else []
+
+
+def _calibrated_on(targets: Collection[str], loaded: LoadedModel) -> list[str]:
+    """Say how many of the targets that training has not seen have chosen the temperature."""
+    used = set() if loaded.calibration is None else {target.casefold() for target in loaded.calibration.targets}
+    shared = sum(target.casefold() in used for target in targets)
+    if not shared:
+        return []
+    told = f"the temperature was fitted on {shared} of {len(targets)} targets that training has not seen"
+    return [f"{told}: log loss, Brier score and calibration error are no test of the probabilities there"]
 
 
 def _baselines(

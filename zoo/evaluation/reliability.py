@@ -38,7 +38,7 @@ class Reliability:
 
     Attributes:
         temperature: of the model; 1 for a model without one, where before and after are the same.
-        fitted_targets: validation targets that the temperature was fitted on; 0 for a model without one.
+        fitted_targets: how many targets the temperature was fitted on; 0 for a model without one.
         n_frames, n_targets: those evaluated.
         log_loss_before, ...: as in `zoo.evaluation.metrics`.
         bins, bins_before: those that hold frames, from the lowest probability.

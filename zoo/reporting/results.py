@@ -259,7 +259,7 @@ def _temperature_words(found: dict[str, object], error: float) -> str:
         return said
     if not targets:
         return f"{said} The model has no temperature that was fitted to its validation frames."
-    fitted = f", fitted on {counted(targets, 'validation target')}" if isinstance(targets, int) else ""
+    fitted = f", fitted on {counted(targets, 'target')}" if isinstance(targets, int) else ""
     before, after = found.get("calibration_error_before"), found.get("calibration_error_after")
     change = f" Without it the error is {before:.3f}." if isinstance(before, float) and before != after else ""
     return f"{said} Temperature {temperature:.3g}{fitted}.{change}"
