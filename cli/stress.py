@@ -192,8 +192,9 @@ def _report(tally: _Tally, axes: Sequence[str], output: Path | None, allow_bad: 
     for name, refusals in tally.left_out.items():
         alike.setdefault(str(refusals), []).append(name)
     for codes, names in alike.items():
-        note(f"{', '.join(names)}: cannot be applied to some of {counted(tally.frames, 'frame')} ({codes}):")
-        tally.left_out[names[0]].explain()
+        left_out = tally.left_out[names[0]]
+        note(f"{', '.join(names)}: cannot be applied to {left_out.counts.total()} of {counted(tally.frames, 'frame')} ({codes}):")
+        left_out.explain()
     if tally.others:
         note(f"{counted(tally.others, 'other file')} in the folders {'was' if tally.others == 1 else 'were'} not looked at")
     tally.refused.explain()

@@ -45,7 +45,7 @@ def test_what_is_not_within_the_range_is_not_invented() -> None:
     crossing = find_crossing(curve([0.0, 1.0, 2.0], [0.0, -0.01, 0.04]))
     assert (crossing.level, crossing.last) == (None, None)
     assert crossing.first == pytest.approx(1 + 0.04 / 0.05)
-    assert crossing.reason == "not within the range: at most 4.0 points are lost"
+    assert crossing.reason == "not within the range: at most 4.0 points are lost (95 %: up to 6.0)"
     assert find_crossing([]) == Crossing(None, None, None, "no frames")
 
 

@@ -157,8 +157,11 @@ def find_crossing(points: Sequence[Point], lost: float = POINTS) -> Crossing:
     last = _first_above(levels, [-math.inf if drop.reason else drop.lower for drop in drops], lost)
     if level is not None:
         return Crossing(level, first, last)
-    worst = max(drops, key=lambda drop: drop.estimate).estimate if drops else math.nan
-    return Crossing(None, first, last, f"not within the range: at most {100 * worst:.1f} points are lost" if drops else "no frames")
+    if not drops:
+        return Crossing(None, first, last, "no frames")
+    ends = [drop.upper for drop in drops if not drop.reason]
+    worst, upper = max(drop.estimate for drop in drops), f"{100 * max(ends):.1f}" if ends else "n/a"
+    return Crossing(None, first, last, f"not within the range: at most {100 * worst:.1f} points are lost (95 %: up to {upper})")
 
 
 def _first_above(levels: Sequence[float], values: Sequence[float], threshold: float) -> float | None:
