@@ -187,7 +187,7 @@ class _Tally:
         self.products: Counter[str] = Counter()
         self.flags: Counter[str] = Counter()
         self.sets: Counter[str] = Counter()
-        self.flagged = 0
+        self.flagged = self.opposed = 0
 
     def add(self, row: Prediction) -> None:
         self.rows += 1
@@ -198,6 +198,7 @@ class _Tally:
             self.flags.update(row.flags)
             self.flagged += bool(row.flags)
             self.sets["|".join(row.classes)] += 1
+            self.opposed += len(row.classes) == 1 and row.classes[0] != row.predicted
         else:
             self.refused.add(row.path, row.code, row.message)
 
@@ -253,7 +254,10 @@ def _report(tally: _Tally, loaded: LoadedModel, output: Path | None, allow_bad: 
         note(f"{counted(tally.flagged, 'frame')} flagged (column 'flags'): {words}")
     undecided = sum(count for name, count in tally.sets.items() if "|" in name)
     if total := sum(count for name, count in tally.sets.items() if name):
-        note(f"{total - undecided} of {counted(total, 'frame')} decided (column 'set'): the others may be of several classes")
+        others = "; the others may be of several classes" if undecided else ""
+        note(f"{total - undecided} of {counted(total, 'frame')} decided (column 'set'){others}")
+    if tally.opposed:
+        note(f"{tally.opposed} decided for another class than 'predicted': sets do not follow --prior, nor the larger probability")
     if tally.others:
         note(f"{counted(tally.others, 'other file')} in the folders {'was' if tally.others == 1 else 'were'} not looked at")
     tally.refused.explain()

@@ -150,6 +150,10 @@ def test_the_command_counts_sets_and_flags(calibrated: Path, tmp_path: Path, cap
     assert "sets of level 0.95, for the classes together, from 20 targets (mine, split val)" in err
     assert "1 of 2 frames decided (column 'set')" in err
     assert "2 frames flagged (column 'flags'): low-signal 2" in err
+    with pytest.raises(SystemExit):
+        main(["predict", str(calibrated), files[0], "--abstain", "0.95", "--prior", "NSC=0.999999,galaxy=0.000001"])
+    err = capsys.readouterr().err
+    assert "1 of 1 frame decided (column 'set')\n1 decided for another class than 'predicted'" in err
 
 
 @pytest.mark.parametrize(

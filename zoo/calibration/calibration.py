@@ -76,7 +76,7 @@ class Calibration:
             UsageError: the level is not in (0, 1). CheckFailedError: there are too few targets; names the attainable level.
         """
         if not 0 < level < 1:
-            raise UsageError(f"the level of sets of classes must be in (0, 1), got {level:g}")
+            raise UsageError(f"got the level {level:g} of sets of classes (--abstain), expected one between 0 and 1, such as 0.95")
         needed, got = conformal.needed_targets(level), self.n_targets
         if got < needed:
             raise CheckFailedError(
