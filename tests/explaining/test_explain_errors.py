@@ -67,8 +67,8 @@ def test_worst_errors_have_their_facts_neighbours_and_pictures(evaluated: Evalua
         assert facts.loss == pytest.approx(-math.log(true), rel=1e-5)
         assert (facts.signal_to_noise, facts.filled) == (frame.signal_to_noise, frame.filled)
         assert facts.ratio < 1 or not facts.wrong  # the features are what the frames differ in
-    assert result.features == "what head takes, 2 numbers"
-    assert result.map == "what features gives, 2 channels of 4x36 cells, 4x4 pixels apart, each of which sees 50x50 pixels"
+    assert result.features == "what the layer head takes, 2 numbers"
+    assert result.map == "what the layer features gives, 2 channels of 4x36 cells, 4x4 pixels apart, each of which sees 50x50 pixels"
     shown = [entry for entry in result.gallery if entry.kind == "wrong"]
     assert {entry.target for entry in shown} == {"galaxy1", "galaxy2", "NSC3"}
     assert [entry.kind for entry in result.gallery[3:]] == ["right", "right"]

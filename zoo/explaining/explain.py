@@ -91,7 +91,7 @@ def explain_errors(
         domain=evaluation.domain,
         labels=evaluation.labels,
         temperature=loaded.temperature,
-        features="" if layer is None or not features.size else f"what {layer.module} takes, {features.shape[1]} numbers",
+        features="" if layer is None or not features.size else f"what the layer {layer.module} takes, {features.shape[1]} numbers",
         map="" if cam is None else _describe_map(cam),
         tables=tabulate_errors(frames),
         gallery=gallery,
@@ -227,7 +227,7 @@ def _paint(painter: Painter, worst: int, report: Report) -> tuple[tuple[Entry, .
 def _describe_map(cam: GradCam) -> str:
     """The map of the Grad-CAM in words."""
     _, channels, rows, columns = cam.place.shape
-    text = f"what {cam.place.module} {'gives' if cam.place.given else 'takes'}, {channels} channels of {rows}x{columns} cells"
+    text = f"what the layer {cam.place.module} {'gives' if cam.place.given else 'takes'}, {channels} channels of {rows}x{columns} cells"
     if cam.place.field is None:
         return f"{text}, spread evenly over the frame, for it is not known where they lie"
     down, across = cam.place.field

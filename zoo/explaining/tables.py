@@ -77,7 +77,7 @@ def quantile_bins(values: NDArray[np.float64], most: int = BINS, least: int = LE
 
 def _bin(values: NDArray[np.float64], wrong: NDArray[np.bool_], targets: NDArray[np.str_]) -> Bin:
     lower, upper = float(values.min()), float(values.max())
-    name = f"{lower:.3g}" if lower == upper else f"{lower:.3g} to {upper:.3g}"
+    name = " to ".join(f"{float(f'{value:.3g}'):g}" for value in dict.fromkeys((lower, upper)))  # three digits, without an exponent
     interval = accuracy_interval(wrong, targets.tolist())
     return Bin(name, lower, upper, wrong.size, len(np.unique(targets)), int(wrong.sum()), interval.estimate, interval)
 

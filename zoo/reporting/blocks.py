@@ -275,8 +275,11 @@ def say_share(value: float, *, signed: bool = False) -> str:
 
 
 def say_number(value: float) -> str:
-    """Write a number with three decimals."""
-    return NOTHING if math.isnan(value) else f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+    """Write a number with three decimals, from 100 on with one, from 1000 on with none."""
+    if math.isnan(value):
+        return NOTHING
+    decimals = 3 if abs(value) < 100 else 1 if abs(value) < 1000 else 0
+    return f"{value:,.{decimals}f}".replace(",", THIN).replace("-", "\N{MINUS SIGN}")
 
 
 def say_ends(interval: Interval, *, percent: bool = True, signed: bool = False) -> str:
