@@ -129,7 +129,7 @@ def test_several_runs_are_ranked_with_ties_and_corrected_together() -> None:
     assert [run.behind.estimate for run in result.standings if run.behind] == [1 / 32, 17 / 32, 17 / 32]
     assert result.verdict == "good is more accurate than poor and poor2, and cannot be told apart from near."
     alike = zoo.compare([evaluation("good", GOOD), evaluation("near", near), evaluation("nearer", near)])
-    assert alike.verdict == "None of 3 runs can be told apart from good, which has the highest accuracy."
+    assert alike.verdict == "None of the other 2 runs can be told apart from good, which has the highest accuracy."
 
 
 def test_different_frames_are_refused_unless_the_common_ones_are_asked_for() -> None:

@@ -271,7 +271,7 @@ def _verdict_of_many(standings: Sequence[Standing]) -> str:
     near = [other.name for other in others if other.p_adjusted is not None and other.p_adjusted >= ALPHA]
     behind = [other.name for other in others if other.name not in near]
     if not behind:
-        return f"None of {len(standings)} runs can be told apart from {best}, which has the highest accuracy."
+        return f"None of the other {len(others)} runs can be told apart from {best}, which has the highest accuracy."
     if not near:
         return f"{best} is more accurate than {_and(behind)}."
     return f"{best} is more accurate than {_and(behind)}, and cannot be told apart from {_and(near)}."
