@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 from sklearn import metrics
 
 from zoo.errors import UsageError
@@ -15,6 +16,7 @@ from zoo.evaluation import Evaluation
 from zoo.intervals import Interval
 from zoo.plotting import COLOURS, MARKERS, SERIES, new_figure, plot_style, series, to_inline, to_png, to_svg
 from zoo.reporting import Cell, Table, check_figures, write_figures
+from zoo.reporting.plots import Curve, draw_levels
 from zoo.reporting.results import precision_curve, roc_curve
 from zoo.reporting.write import to_csv
 
@@ -52,6 +54,19 @@ def test_table_as_csv_has_numbers_in_full() -> None:
     given = Interval(1 / 3, 0.25, float("nan"), 3)
     table = Table("a table", ["name", "share", "count"], [["a, b", Cell(1 / 3, given, percent=True), 1234], ["c", None, 5]])
     assert to_csv(table) == f'name,share,share lower,share upper,count\n"a, b",{1 / 3},0.25,,1234\nc,,,,5\n'
+
+
+def test_levels_with_an_interval_keep_it_beside_levels_without() -> None:
+    nan = float("nan")
+    with plot_style():
+        axes = draw_levels([Curve("a", [0.0, 1.0, 2.0], [0.8, 0.9, 1.0], [0.6, nan, nan], [0.9, nan, nan])], xlabel="level").axes[0]
+        bars = [
+            segment for lines in axes.collections if isinstance(lines, LineCollection) for segment in lines.get_segments() if len(segment)
+        ]
+        assert [bar.tolist() for bar in bars if np.isfinite(bar).all()] == [[[0.0, 0.6], [0.0, 0.9]]]
+        whole = draw_levels([Curve("a", [0.0, 1.0], [0.8, 0.9], [0.6, 0.7], [0.9, 1.0])], xlabel="level").axes[0]
+        assert not any(isinstance(lines, LineCollection) for lines in whole.collections)
+        draw_levels([Curve("a", [0.0, 1.0], [1.0, 1.0], [nan, nan], [nan, nan])], xlabel="level")
 
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])

@@ -147,7 +147,7 @@ def test_frames_of_one_class_have_a_report_without_what_they_do_not_define(evalu
 
 def test_comparison_has_ranking_pairs_and_all_curves(comparison: str) -> None:
     text = re.sub(r"<[^>]+>", " ", comparison).replace("\u202f", " ")
-    assert "more and half cannot be told apart: +21.4 %" in re.sub(r"\s+", " ", text)
+    assert "more and half cannot be told apart: +21.4 points, 95 % interval" in re.sub(r"\s+", " ", text)
     assert "1 (tie)" in text
     (roc,) = re.findall(r'id="f-roc".*?</figure>', comparison, re.DOTALL)
     assert "more 1.000" in roc

@@ -33,7 +33,7 @@ from zoo.reporting.limits import robustness_section
 from zoo.reporting.plots import Dot
 from zoo.reporting.results import ranking_figures
 from zoo.reporting.source import Source, titled
-from zoo.reporting.words import by_words, domain_words
+from zoo.reporting.words import by_words, domain_words, say_points
 
 
 def make_comparison_page(
@@ -137,8 +137,9 @@ def _pairs_section(result: Comparison) -> Section:
 
 
 def _pair_words(pair: Pair) -> str:
-    ends = "no interval" if pair.difference.reason else f"95 % interval {say_ends(pair.difference, signed=True)}"
-    facts = f"{say_share(pair.difference.estimate, signed=True)}, {ends}, p = {pair.p_adjusted:.2g}"
+    given = pair.difference
+    ends = "no interval" if given.reason else f"95 % interval {say_points(given.lower)} to {say_points(given.upper)}"
+    facts = f"{say_points(given.estimate)} points, {ends}, p = {pair.p_adjusted:.2g}"
     if pair.distinct:
         return f"{pair.first} is more accurate than {pair.second}: {facts}."
     return f"{pair.first} and {pair.second} cannot be told apart: {facts}."

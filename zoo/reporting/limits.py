@@ -100,15 +100,16 @@ def _axis_figure(members: Sequence[tuple[int, Source, Measured]], *, several: bo
     curves = []
     rows: list[list[Value]] = []
     for index, source, curve in members:
-        known = [point for point in curve.points if not point.accuracy.reason]
-        whole = len(known) == len(curve.points)
+        bounds = [
+            (math.nan, math.nan) if given.reason else (given.lower, given.upper) for given in (point.accuracy for point in curve.points)
+        ]
         curves.append(
             Curve(
                 source.title,
                 [point.level for point in curve.points],
                 [point.accuracy.estimate for point in curve.points],
-                [point.accuracy.lower for point in curve.points] if whole else (),
-                [point.accuracy.upper for point in curve.points] if whole else (),
+                [lower for lower, _ in bounds],
+                [upper for _, upper in bounds],
                 series=index if several else 0,
             )
         )
@@ -116,6 +117,7 @@ def _axis_figure(members: Sequence[tuple[int, Source, Measured]], *, several: bo
             drop = Cell(point.drop.estimate, point.drop, percent=True)
             name = [source.title] if several else []
             rows.append([*name, f"{point.level:g}", share(point.accuracy), drop, point.n_flipped, point.n_changed, point.n_frames])
+    without = "A level without a bar has no interval." if any(math.isnan(end) for curve in curves for end in curve.lower) else ""
     levels = [point.level for point in first.points]
     positive = [level for level in levels if level > 0]
     unit = f" ({first.unit})" if first.unit else ""
@@ -135,7 +137,7 @@ def _axis_figure(members: Sequence[tuple[int, Source, Measured]], *, several: bo
             falling=levels[-1] < levels[0],
             named=several,
         ),
-        caption=_crossing_words(first.lost5, first.unit) if not several else "",
+        caption=" ".join(filter(None, [_crossing_words(first.lost5, first.unit) if not several else "", without])),
         table=Table(f"Accuracy against {first.label}", columns, rows, name=f"robustness-{first.axis}"),
     )
 
@@ -157,7 +159,7 @@ def breakdown_section(source: Source) -> Section:
     """The accuracy of every group of frames; the groupings with few groups first."""
     held = sorted(((name, groups) for name, groups in source.facts["groups"].items() if groups), key=lambda item: len(item[1]))
     figures = [_group_figure(_WORDS.get(name, name.replace("_", " ")), groups, source) for name, groups in held]
-    lead = "Accuracy with 95 % intervals by target; a diamond is what the best metadata shortcut reaches on the same frames."
+    lead = "Accuracy with 95 % intervals by target; a point without a bar has none. A diamond is what the best metadata shortcut reaches on the same frames."
     return Section("breakdown", "Breakdowns", [Figures(figures)], lead=lead)
 
 

@@ -27,7 +27,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Curve:
-    """A line of x and y with a name; ``lower`` and ``upper`` are the ends of intervals, where there are any."""
+    """A line of x and y with a name; ``lower`` and ``upper`` are the ends of intervals, NaN where a point has none."""
 
     name: str
     x: Sequence[float]
@@ -200,6 +200,8 @@ def draw_levels(
         hue, marker = series(curve.series)
         if curve.lower:
             axes.fill_between(curve.x, curve.lower, curve.upper, color=hue, alpha=0.14 if len(curves) < 3 else 0.08, linewidth=0)
+        if any(map(math.isnan, curve.lower)):  # an interval beside levels without one has no area
+            axes.vlines(curve.x, curve.lower, curve.upper, color=hue, linewidth=1)
         axes.plot(curve.x, curve.y, marker=marker, color=hue, label=curve.name)
     if spread:
         levels = sorted({level for curve in curves for level in curve.x})

@@ -97,8 +97,8 @@ def key_figures(source: Source) -> list[KeyFigure]:
         keys.append(KeyFigure("ROC-AUC", say_number(area.estimate), _ends(area, percent=False)))
     best = best_rival(source)
     if best is not None:
-        ends = "" if best.gain.reason else f": {_points(best.gain.lower)} to {_points(best.gain.upper)}"
-        keys.append(KeyFigure("Points over the best simple rule", _points(best.gain.estimate), f"{best.name}{ends}"))
+        ends = "" if best.gain.reason else f": {say_points(best.gain.lower)} to {say_points(best.gain.upper)}"
+        keys.append(KeyFigure("Points over the best simple rule", say_points(best.gain.estimate), f"{best.name}{ends}"))
     return keys
 
 
@@ -125,7 +125,7 @@ def evaluate_command(source: Source, *options: str) -> str:
     return shlex.join(["zoo", "evaluate", str(facts["run"]), *data, *split, *options])
 
 
-def _points(value: float) -> str:
+def say_points(value: float) -> str:
     """A difference of shares in percentage points."""
     return say_share(value, signed=True).removesuffix("%").rstrip()
 
@@ -147,8 +147,8 @@ def _between(interval: Interval) -> str:
 
 
 def _gain_words(best: Rival) -> str:
-    ahead = _points(abs(best.gain.estimate)).removeprefix("+")
-    ends = "" if best.gain.reason else f" (95 % interval {_points(best.gain.lower)} to {_points(best.gain.upper)})"
+    ahead = say_points(abs(best.gain.estimate)).removeprefix("+")
+    ends = "" if best.gain.reason else f" (95 % interval {say_points(best.gain.lower)} to {say_points(best.gain.upper)})"
     if best.gain.estimate <= 0:
         return f"The model does not beat the best of them: it is {ahead} points behind{ends}."
     if not best.gain.reason and best.gain.lower <= 0:
