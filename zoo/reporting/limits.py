@@ -159,7 +159,10 @@ def breakdown_section(source: Source) -> Section:
     """The accuracy of every group of frames; the groupings with few groups first."""
     held = sorted(((name, groups) for name, groups in source.facts["groups"].items() if groups), key=lambda item: len(item[1]))
     figures = [_group_figure(_WORDS.get(name, name.replace("_", " ")), groups, source) for name, groups in held]
-    lead = "Accuracy with 95 % intervals by target; a point without a bar has none. A diamond is what the best metadata shortcut reaches on the same frames."
+    lead = (
+        "Accuracy with 95 % intervals by target; a point without a bar has none. "
+        "A diamond is what the best metadata shortcut reaches on the same frames."
+    )
     return Section("breakdown", "Breakdowns", [Figures(figures)], lead=lead)
 
 
