@@ -165,6 +165,7 @@ def test_the_command_counts_sets_and_flags(calibrated: Path, tmp_path: Path, cap
         (["--prior", "galaxy=0.9,star=0.1"], 2, "got class 'star'"),
         (["--flag", "low-signal"], 2, "expected NAME=NUMBER"),
         (["--flag", "low-signal=-1"], 2, "must be a number >= 0"),
+        (["--flag", "saturated=7"], 2, "a share of the pixels and must be at most 1, got 7"),
     ],
 )
 def test_the_command_refuses(

@@ -38,6 +38,8 @@ class FlagRules:
                 raise UsageError(f"got a threshold for {name!r}, expected one of {', '.join(known)}")
             if not value >= 0:
                 raise UsageError(f"the threshold of {name} must be a number >= 0, got {value}")
+            if name in ("saturated", "mostly-invalid") and value > 1:
+                raise UsageError(f"the threshold of {name} is a share of the pixels and must be at most 1, got {value:g}")
         return replace(cls(), **{known[name]: value for name, value in given.items()})
 
 
