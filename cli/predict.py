@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TERMINAL_COLUMNS = {"path": PATH_WIDTH, "hdu": 3, "predicted": 9, "instrument": 10, "code": 13, "set": 10}
 PROBABILITY_WIDTH = 11  # of 1.23456e-05
+UNLIKE_TRAINING = {"other-camera", "other-product", "out-of-range"}  # flags of frames for which a set promises nothing
 
 
 class _Sink(Protocol):
@@ -187,7 +188,7 @@ class _Tally:
         self.products: Counter[str] = Counter()
         self.flags: Counter[str] = Counter()
         self.sets: Counter[str] = Counter()
-        self.flagged = self.opposed = 0
+        self.flagged = self.opposed = self.doubtful = 0
 
     def add(self, row: Prediction) -> None:
         self.rows += 1
@@ -199,6 +200,7 @@ class _Tally:
             self.flagged += bool(row.flags)
             self.sets["|".join(row.classes)] += 1
             self.opposed += len(row.classes) == 1 and row.classes[0] != row.predicted
+            self.doubtful += len(row.classes) == 1 and bool(UNLIKE_TRAINING & set(row.flags))
         else:
             self.refused.add(row.path, row.code, row.message)
 
@@ -256,6 +258,9 @@ def _report(tally: _Tally, loaded: LoadedModel, output: Path | None, allow_bad: 
     if total := sum(count for name, count in tally.sets.items() if name):
         others = "; the others may be of several classes" if undecided else ""
         note(f"{total - undecided} of {counted(total, 'frame')} decided (column 'set'){others}")
+    if tally.doubtful:
+        words = " or ".join(sorted(UNLIKE_TRAINING))
+        note(f"{tally.doubtful} of those decided {'is' if tally.doubtful == 1 else 'are'} {words}: sets promise nothing there")
     if tally.opposed:
         note(f"{tally.opposed} decided for another class than 'predicted': sets do not follow --prior, nor the larger probability")
     if tally.others:

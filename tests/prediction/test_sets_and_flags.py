@@ -153,7 +153,17 @@ def test_the_command_counts_sets_and_flags(calibrated: Path, tmp_path: Path, cap
     with pytest.raises(SystemExit):
         main(["predict", str(calibrated), files[0], "--abstain", "0.95", "--prior", "NSC=0.999999,galaxy=0.000001"])
     err = capsys.readouterr().err
+    assert "promise nothing" not in err
     assert "1 of 1 frame decided (column 'set')\n1 decided for another class than 'predicted'" in err
+
+
+def test_decided_frames_unlike_those_of_the_training_are_counted(
+    calibrated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(noisy(tmp_path / "good.fits", 0.1, seed=50))
+    with pytest.raises(SystemExit):
+        main(["predict", str(calibrated), file, "--abstain", "0.95", "--flag", "out-of-range=1e-9"])
+    assert "1 of those decided is other-camera or other-product or out-of-range: sets promise nothing there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,8 @@ class _Session:
         expected = self._left.pop(0)
         seconds, planned = self._spent
         rate = seconds / planned if planned else 1.0
-        left = (expected + sum(self._left)) * rate if planned or self.recipe.timed else None
+        known = planned or (self.recipe.timed and not any(stage.found for stage in self.stages))  # what is found may go on being found
+        left = (expected + sum(self._left)) * rate if known else None
         self.progress.part(self._total - len(self._left), self._total, title, left)
         done = work()
         if paces and not done.found:
