@@ -12,7 +12,7 @@ import torch
 from astropy import visualization
 from astropy.stats import SigmaClip as AstropySigmaClip
 from astropy.stats import mad_std, sigma_clipped_stats
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
@@ -87,6 +87,10 @@ def linear_pixels(image: torch.Tensor, **options: Any) -> np.ndarray[Any, Any]:
     return decode(image, dtype=torch.float64, **options).numpy()
 
 
+def close(found: Any, want: Any, scale: float) -> bool:
+    return bool(np.allclose(found, want, rtol=1e-11, atol=1e-11 * scale))
+
+
 @few_examples
 @given(frame=frames(), data=st.data())
 def test_normalization_of_any_frame_matches_astropy(kernel: str, frame: np.ndarray[Any, Any], data: st.DataObject) -> None:
@@ -113,6 +117,9 @@ def test_normalization_of_any_frame_matches_astropy(kernel: str, frame: np.ndarr
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         want = RULES[rule](valid)
+        if not close(found.numpy(), want, scale):
+            # Rejection of residuals that are rounding errors themselves: astropy's own limits are others for the same frame in other units.
+            assume(all(close(np.asarray(RULES[rule](valid * unit)) / unit, want, scale) for unit in (0.7, 1 / 3, 0.2)))
     np.testing.assert_allclose(found.numpy(), want, rtol=1e-11, atol=1e-11 * scale)
     # from the limits that were found: those of a constant frame would differ in sign of zero only, and everything after
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
